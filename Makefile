@@ -1,0 +1,78 @@
+# `make help` lists what there is. Everything runs in .venv, made from requirements.lock.
+
+PYTHON  ?= python3
+PROFILE ?= default
+PORT    ?= 5000
+
+VENV := .venv
+# The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do.
+STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := src
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+export DVC_NO_ANALYTICS := 1
+
+# A mirror given as a folder means the same from every working copy.
+ifneq ($(MNIST_MIRROR),)
+ifneq ($(wildcard $(MNIST_MIRROR)),)
+override MNIST_MIRROR := $(abspath $(MNIST_MIRROR))
+endif
+export MNIST_MIRROR
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test lint format ui lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+repro: $(STAMP) ## Run the pipeline on real data (PROFILE=smoke: a three-minute trial in build/smoke)
+ifeq ($(PROFILE),default)
+	@dvc repro
+	@deepdigits summary
+else
+	@deepdigits workspace $(PROFILE) build/$(PROFILE)
+	@cd build/$(PROFILE) && dvc repro && deepdigits summary
+endif
+
+test: $(STAMP) ## Run the whole test suite
+	@python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, types and the workflow file
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+
+format: $(STAMP) ## Put the code in ruff's format
+	@ruff check --fix .
+	@ruff format .
+
+ui: $(STAMP) ## Look at runs and models in the MLflow UI (PORT=5000)
+ifeq ($(PROFILE),default)
+	@deepdigits ui --port $(PORT)
+else
+	@cd build/$(PROFILE) && deepdigits ui --port $(PORT)
+endif
+
+lock: ## Renew requirements.lock from pyproject.toml
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install --quiet '.[dev,serve]'
+	@# A local version such as 2.13.0+cpu names a build of one index; the lock names the release.
+	@build/lock/bin/pip freeze --exclude deepdigits | sed 's/+[a-z0-9.]*$$//' > requirements.lock
+	@rm -rf build/lock
+
+clean: ## Remove the environment, caches and trial copies; keep data, models, reports and runs
+	@rm -rf $(VENV) build .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(STAMP):
+	@rm -rf $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Set PYTHON=...")'
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing the pinned dependencies; this takes a few minutes."
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,98 @@
+"""Stage `ingest`: get the four MNIST files, verify them, and write the splits and their manifest."""
+
+from __future__ import annotations
+
+import os
+
+from rich.console import Console
+from rich.panel import Panel
+
+from deepdigits import paths
+from deepdigits.config import Ingest, load_params
+from deepdigits.data.manifest import describe
+from deepdigits.data.sources import (
+    Downloader,
+    Unreachable,
+    WrongBytes,
+    digits_splits,
+    fetch_all,
+    mnist_splits,
+    raw_bytes,
+)
+from deepdigits.data.splits import Split, save_split, stratified_rows, subset
+from deepdigits.errors import UserError, exits_cleanly
+from deepdigits.files import write_bytes, write_json
+from deepdigits.lineage import stage_lineage
+from deepdigits.tracking import DatasetIdentity, stage_run
+
+console = Console(stderr=True, highlight=False)
+
+
+@exits_cleanly
+def main() -> None:
+    params = load_params()
+    name, train, test, files, mirrors = get_images(params.ingest)
+    splits = cut(name, train, test, params.ingest)
+    manifest = describe(name, splits, files, params.ingest.split_seed)
+
+    for file_name, data in files.items():
+        write_bytes(paths.RAW / file_name, data)
+    for split_name, split in splits.items():
+        save_split(split, paths.split_file(split_name))
+    write_json(paths.MANIFEST, manifest)  # last: where it is, everything is
+
+    lineage = stage_lineage("ingest", params.profile)
+    with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", {"mirrors": ", ".join(mirrors)}, "ingest") as run:
+        run.params({"ingest": params.ingest.model_dump()})
+        run.metrics({f"{split_name}/images": float(len(split)) for split_name, split in splits.items()})
+        run.file(paths.MANIFEST)
+        run.description(f"{manifest['title']}, cut into train, validation and test.")
+    console.print(f"{name}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items()))
+
+
+def get_images(config: Ingest) -> tuple[str, Split, Split, dict[str, bytes], list[str]]:
+    """MNIST from the first mirror that has it, or the bundled digits where none can be reached and params allow it.
+
+    Returns the dataset's name, its training and test images, the raw files, and where they came from.
+    """
+    own = os.environ.get("MNIST_MIRROR", "").strip()
+    mirrors = [*([own] if own else []), *config.mirrors]
+    downloader = Downloader(paths.DOWNLOADS, config.timeout_seconds, config.retries)
+    try:
+        fetched = fetch_all(mirrors, downloader)
+    except WrongBytes:
+        raise
+    except Unreachable as error:
+        if config.offline_fallback is None:
+            raise UserError(f"{error}\nSet MNIST_MIRROR, or ingest.offline_fallback: digits in params.yaml.") from None
+        warn_of_fallback(str(error))
+        train, test = digits_splits()
+        return "digits", train, test, raw_bytes(train, test), ["scikit-learn"]
+    files = {file_name: item.data for file_name, item in fetched.items()}
+    return "mnist", *mnist_splits(files), files, sorted({item.mirror for item in fetched.values()})
+
+
+def cut(name: str, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
+    """Cut validation from train; keep what `ingest.subset` asks for."""
+    rest, chosen = stratified_rows(train.labels, config.validation_images[name], config.split_seed)  # type: ignore[index]
+    splits = {"train": train.take(rest), "validation": train.take(chosen), "test": test}
+    if config.subset is None:
+        return splits
+    return {key: subset(split, getattr(config.subset, key), config.split_seed) for key, split in splits.items()}
+
+
+def warn_of_fallback(reason: str) -> None:
+    console.print(
+        Panel(
+            f"{reason}\n\nGoing on with scikit-learn's 1,797 bundled digits, 8x8 images enlarged to 28x28. "
+            "This is not MNIST: every run, report and registered model of this pipeline says 'digits'.\n"
+            "Once there is a network: dvc repro --force ingest, then dvc repro.",
+            title="OFFLINE: the dataset is 'digits', not MNIST",
+            border_style="yellow",
+        ),
+        markup=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

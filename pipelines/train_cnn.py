@@ -1,0 +1,26 @@
+"""Stage `train_cnn`: see `deepdigits.models.cnn`."""
+
+from __future__ import annotations
+
+import torch
+
+from deepdigits.compute import use_threads
+from deepdigits.config import load_params
+from deepdigits.errors import exits_cleanly
+from deepdigits.lineage import stage_lineage
+from deepdigits.models.cnn import lightning_module
+from pipelines.classifier import train_classifier
+
+
+@exits_cleanly
+def main() -> None:
+    params = load_params()
+    use_threads(params.compute.threads)
+    torch.manual_seed(params.train_cnn.fit.seed)
+    module = lightning_module(params.train_cnn.net, params.train_cnn.fit)
+    lineage = stage_lineage("train_cnn", params.profile)
+    train_classifier("cnn", params.train_cnn.net, params.train_cnn.fit, module, lineage)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Stage `train_gan`: train the conditional GAN until its samples fool the discriminator and still differ."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from deepdigits import paths
+from deepdigits.compute import use_threads
+from deepdigits.config import TrainGan, load_params
+from deepdigits.data.batches import InMemoryData
+from deepdigits.data.splits import load_split
+from deepdigits.errors import exits_cleanly
+from deepdigits.files import file_sha256, read_json, write_csv, write_json
+from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
+from deepdigits.lineage import Lineage, stage_lineage
+from deepdigits.models.gan import ConditionalGan
+from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
+from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir
+from deepdigits.weights import part_of, save_network
+
+MODEL = paths.MODELS / "gan" / "model.safetensors"
+DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
+
+
+@exits_cleanly
+def main() -> None:
+    params = load_params()
+    use_threads(params.compute.threads)
+    config = params.train_gan
+    lineage = stage_lineage("train_gan", params.profile)
+    dataset = DatasetIdentity.of(read_json(paths.MANIFEST))
+    checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.fingerprint)
+    stopping = FoolRateStopping(config.stop)
+    with stage_run(lineage, dataset, "train_gan", {"model": "gan"}, "training") as run:
+        run.params(config.model_dump())
+        fitted = train(config, checkpoints, stopping, run)
+        write_outputs(config, fitted, stopping.reason)
+        shutil.rmtree(paths.GAN_PROGRESS, ignore_errors=True)
+        shutil.copytree(checkpoints / "grids", paths.GAN_PROGRESS)
+        log_outputs(run, dataset, fitted, stopping.reason)
+    shutil.rmtree(checkpoints)
+
+
+def train(config: TrainGan, checkpoints: Path, stopping: FoolRateStopping, run: RunLog) -> Fitted:
+    train_split, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
+    torch.manual_seed(config.seed)
+    data = InMemoryData(
+        train_split, None, batch_size=config.batch_size, steps_per_epoch=config.steps_per_epoch, seed=config.seed
+    )
+    measures = ValidationMeasures(
+        train_split, validation, config.samples_per_class, config.net.noise_dim, config.seed, checkpoints / "grids"
+    )
+
+    def on_epoch(epoch: int, metrics: Metrics) -> None:
+        run.metrics(metrics, step=epoch)
+        run.file(checkpoints / "grids" / f"epoch_{epoch:03d}.png", "progress")
+        report_epoch("train_gan", epoch, config.max_epochs, metrics)
+
+    return fit(
+        ConditionalGan(config),
+        data,
+        epochs=config.max_epochs,
+        seed=config.seed,
+        monitor=MONITOR,
+        mode="min",
+        checkpoint_dir=checkpoints,
+        on_epoch=on_epoch,
+        callbacks=[measures, stopping],
+    )
+
+
+def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str) -> None:
+    best = fitted.history[fitted.best_epoch]
+    save_network("generator", config.net, part_of(fitted.state, "averaged.module."), MODEL)
+    save_network("discriminator", config.net, part_of(fitted.state, "discriminator."), DISCRIMINATOR)
+    write_csv(paths.PLOTS / "train_gan.csv", fitted.history)
+    summary = {
+        "gan.best_epoch": fitted.best_epoch + 1,
+        "gan.epochs": len(fitted.history),
+        "gan.stopped_by": stopped_by,
+        "gan.val.fool_rate": best["val/fool_rate"],
+        "gan.val.diversity": best["val/diversity"],
+        "gan.val.frechet": best[MONITOR],
+    }
+    write_json(paths.METRICS / "train_gan.json", summary)
+
+
+def log_outputs(run: RunLog, dataset: DatasetIdentity, fitted: Fitted, stopped_by: str) -> None:
+    best = fitted.history[fitted.best_epoch]
+    run.metrics({f"best/{name.removeprefix('val/')}": best[name] for name in best if name.startswith("val/")})
+    run.tags({"model.sha256": file_sha256(MODEL), "stopped_by": stopped_by})
+    run.file(paths.PLOTS / "train_gan.csv", "history")
+    run.file(MODEL, "weights")
+    ended = (
+        "the samples fooled the discriminator often enough and stayed varied"
+        if stopped_by == "fool_rate"
+        else "the epochs were used up"
+    )
+    run.description(
+        f"**GAN** on {dataset.title}. Training ended after {len(fitted.history)} epochs because {ended}; kept is epoch "
+        f"{fitted.best_epoch + 1}, the best by Frechet distance to the validation images. "
+        "Grids of fixed noise after each epoch are under `progress/`. Test figures are in the run evaluate_gan."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Stage `train_rnn`: see `deepdigits.models.rnn`."""
+
+from __future__ import annotations
+
+import torch
+
+from deepdigits.compute import use_threads
+from deepdigits.config import load_params
+from deepdigits.errors import exits_cleanly
+from deepdigits.lineage import stage_lineage
+from deepdigits.models.rnn import lightning_module
+from pipelines.classifier import train_classifier
+
+
+@exits_cleanly
+def main() -> None:
+    params = load_params()
+    use_threads(params.compute.threads)
+    torch.manual_seed(params.train_rnn.fit.seed)
+    module = lightning_module(params.train_rnn.net, params.train_rnn.fit)
+    lineage = stage_lineage("train_rnn", params.profile)
+    train_classifier("rnn", params.train_rnn.net, params.train_rnn.fit, module, lineage)
+
+
+if __name__ == "__main__":
+    main()

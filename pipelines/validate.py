@@ -1,0 +1,74 @@
+"""Stage `validate`: hold the data against their expectations; unless all are met, nothing is trained."""
+
+from __future__ import annotations
+
+import shutil
+
+from deepdigits import paths
+from deepdigits.config import load_params
+from deepdigits.data.expectations import FRAMES, Verdict, check
+from deepdigits.data.frame import class_frame, image_frame, split_frame
+from deepdigits.data.splits import SPLITS, Split, load_split
+from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
+from deepdigits.errors import UserError, exits_cleanly
+from deepdigits.evaluation.figures import save_captioned
+from deepdigits.files import read_json, write_json, write_text
+from deepdigits.lineage import stage_lineage
+from deepdigits.tracking import DatasetIdentity, stage_run
+
+
+@exits_cleanly
+def main() -> None:
+    params = load_params()
+    manifest = read_json(paths.MANIFEST)
+    config = params.validate_
+    lineage = stage_lineage("validate", params.profile)
+    with stage_run(lineage, DatasetIdentity.of(manifest), "validate", {}, "validation") as run:
+        splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
+        images = image_frame(splits)
+        counts = expected_counts(manifest["name"], params.ingest.validation_images, params.ingest.subset)
+        frames = dict(zip(FRAMES, (images, split_frame(images, counts), class_frame(splits)), strict=True))
+        verdict = check(frames, config.bands[manifest["name"]], config.max_off_center_fraction, config.example_count)
+
+        write_docs(verdict, splits, config.example_count, manifest["title"])
+        run.file(paths.DATA_DOCS)
+        run.metrics({"expectations": float(len(verdict.outcomes)), "failed": float(len(verdict.failed))})
+        run.description(f"Data validation of {manifest['title']}: {'passed' if verdict.success else 'FAILED'}.")
+        if not verdict.success:
+            raise UserError(failure_message(verdict))
+        write_json(paths.METRICS / "validate.json", verdict_summary(verdict, manifest))
+
+
+def write_docs(verdict: Verdict, splits: dict[str, Split], example_count: int, title: str) -> None:
+    """Write the Data Docs, passed or failed, with a picture of the images behind each failure."""
+    shutil.rmtree(paths.DATA_DOCS, ignore_errors=True)
+    for name, page in verdict.pages.items():
+        write_text(paths.DATA_DOCS / f"{name}.html", page)
+    pictures = {}
+    for number, outcome in enumerate(verdict.failed, start=1):
+        rows = example_rows(outcome, splits, example_count)
+        if rows:
+            pictures[outcome.name] = f"failure_{number}.png"
+            pixels = [splits[split].images[index] for split, index in rows]
+            captions = [f"{split}/{index}: {splits[split].labels[index]}" for split, index in rows]
+            save_captioned(pixels, captions, paths.DATA_DOCS / pictures[outcome.name], outcome.name)
+    write_text(paths.DATA_DOCS / "index.html", index_page(verdict, pictures, title))
+
+
+def failure_message(verdict: Verdict) -> str:
+    lines = []
+    for outcome in verdict.failed:
+        lines.append(f"- {outcome.name}: {outcome.observed}")
+        if outcome.rows:
+            shown = ["/".join(str(value) for value in row.values()) for row in outcome.rows[:5]]
+            lines.append(f"  in {outcome.frame}: {', '.join(shown)}")
+    return (
+        f"{len(verdict.failed)} of {len(verdict.outcomes)} expectations are not met, so nothing will be trained:\n"
+        + "\n".join(lines)
+        + f"\nSee {paths.DATA_DOCS}/index.html. Mend the data and run: dvc repro --force ingest; "
+        "if the data are right, widen the bands in params.yaml: validate."
+    )
+
+
+if __name__ == "__main__":
+    main()

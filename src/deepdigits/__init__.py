@@ -1,0 +1,1 @@
+"""deepdigits: a reproducible MNIST pipeline of CNN, RNN and GAN."""

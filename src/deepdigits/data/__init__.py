@@ -1,0 +1,1 @@
+"""Ingesting, checking and serving the images."""

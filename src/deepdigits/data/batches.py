@@ -1,0 +1,102 @@
+"""Whole splits in memory, served as batches whose order depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from deepdigits.data.splits import Split
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+VALIDATION_BATCH = 1000
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 `(n, 28, 28)` to float32 `(n, 1, 28, 28)` in 0 to 1."""
+    return images.unsqueeze(1).float() / 255
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """The random stream of one epoch; it needs no state of the epochs before, so training can resume anywhere."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1))
+
+
+@dataclass(frozen=True)
+class ShuffledBatches:
+    """`steps` batches of images float32 `(size, 1, 28, 28)` in 0 to 1 and labels int64 `(size,)`.
+
+    Images are drawn without repeat until all have been served, then anew in another order: the work of an epoch
+    does not depend on the number of images.
+    """
+
+    images: Tensor
+    labels: Tensor
+    size: int
+    steps: int
+    generator: torch.Generator
+    augment: Augment | None = None
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        passes = -(-self.steps * self.size // len(self.labels))
+        order = torch.cat([torch.randperm(len(self.labels), generator=self.generator) for _ in range(passes)])
+        for rows in order[: self.steps * self.size].split(self.size):
+            batch = to_unit(self.images[rows])
+            if self.augment:
+                batch = self.augment(batch, self.generator)
+            yield batch, self.labels[rows]
+
+
+@dataclass(frozen=True)
+class OrderedBatches:
+    """Every image once, in order; shapes as in `ShuffledBatches`, the last batch may be smaller."""
+
+    images: Tensor
+    labels: Tensor
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in zip(self.images.split(self.size), self.labels.split(self.size), strict=True):
+            yield to_unit(images), labels
+
+
+class InMemoryData(pl.LightningDataModule):
+    """Training and validation batches; the trainer asks for new training batches every epoch."""
+
+    def __init__(
+        self,
+        train: Split,
+        validation: Split | None,
+        *,
+        batch_size: int,
+        steps_per_epoch: int,
+        seed: int,
+        augment: Augment | None = None,
+    ):
+        super().__init__()
+        self.train_tensors = _tensors(train)
+        self.validation_tensors = _tensors(validation) if validation else None
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.seed, self.augment = seed, augment
+
+    def train_dataloader(self) -> ShuffledBatches:
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        generator = epoch_generator(self.seed, epoch)
+        return ShuffledBatches(*self.train_tensors, self.batch_size, self.steps_per_epoch, generator, self.augment)
+
+    def val_dataloader(self) -> OrderedBatches | list[OrderedBatches]:
+        return OrderedBatches(*self.validation_tensors, VALIDATION_BATCH) if self.validation_tensors else []
+
+
+def _tensors(split: Split) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(split.images), torch.from_numpy(split.labels)

@@ -1,0 +1,49 @@
+"""What the data are: name, source, counts and hashes, the same for the same content wherever it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deepdigits.config import DatasetName
+from deepdigits.data.splits import Split
+from deepdigits.files import sha256
+
+TITLES: dict[DatasetName, str] = {
+    "mnist": "MNIST handwritten digits",
+    "digits": "scikit-learn's bundled digits, enlarged to 28x28 (offline fallback, not MNIST)",
+}
+SOURCES: dict[DatasetName, str] = {
+    "mnist": "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
+    "digits": "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, https://doi.org/10.24432/C50P49",
+}
+
+
+def describe(name: DatasetName, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int) -> dict[str, Any]:
+    """The manifest: raw files with their SHA-256, and per split the count, counts per digit, and SHA-256 of the content.
+
+    `sha256` names the whole: equal values mean equal images and labels in equal order in every split.
+    """
+    described = {key: _describe_split(split) for key, split in splits.items()}
+    content = {key: [entry["images_sha256"], entry["labels_sha256"]] for key, entry in described.items()}
+    return {
+        "name": name,
+        "title": TITLES[name],
+        "source": SOURCES[name],
+        "sha256": sha256(json.dumps(content, sort_keys=True).encode()),
+        "files": {key: {"sha256": sha256(data), "bytes": len(data)} for key, data in files.items()},
+        "splits": described,
+        "split_seed": split_seed,
+    }
+
+
+def _describe_split(split: Split) -> dict[str, Any]:
+    return {
+        "count": len(split),
+        "class_counts": np.bincount(split.labels, minlength=10).tolist(),
+        "images_sha256": sha256(np.ascontiguousarray(split.images).tobytes()),
+        "labels_sha256": sha256(split.labels.astype("<i8").tobytes()),
+    }

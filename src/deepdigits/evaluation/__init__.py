@@ -1,0 +1,1 @@
+"""Pure functions: predictions in, metrics and figures out."""

@@ -1,0 +1,103 @@
+"""How good a classifier is, with intervals. All functions take and return numpy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+DIGITS = list(range(10))
+
+
+@dataclass(frozen=True)
+class ClassifierReport:
+    """`scalars` by name; per digit `precision`, `recall`, `f1`; `confusion[actual, predicted]` as counts."""
+
+    scalars: dict[str, float]
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    confusion: np.ndarray
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % score interval of a proportion (Wilson, 1927, doi:10.2307/2276774)."""
+    interval = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration_bins: int) -> ClassifierReport:
+    """Judge class probabilities `(n, 10)` against labels `(n,)`.
+
+    Scalars: `accuracy` with `accuracy_low` and `accuracy_high` (95 % Wilson), `errors` (count), `macro_f1`,
+    `min_class_recall`, `nll` (mean negative log-likelihood, nats) and `ece` (expected calibration error in
+    equal-width bins; Guo et al., 2017, arXiv:1706.04599).
+    """
+    predicted = probabilities.argmax(axis=1)
+    correct = int((predicted == labels).sum())
+    low, high = wilson_interval(correct, len(labels))
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=DIGITS, zero_division=0)
+    ece = multiclass_calibration_error(
+        torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=10, n_bins=calibration_bins
+    )
+    scalars = {
+        "accuracy": correct / len(labels),
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "errors": float(len(labels) - correct),
+        "macro_f1": float(np.mean(f1)),
+        "min_class_recall": float(np.min(recall)),
+        "nll": float(log_loss(labels, probabilities.astype(np.float64), labels=DIGITS)),
+        "ece": float(ece),
+    }
+    confusion = confusion_matrix(labels, predicted, labels=DIGITS)
+    return ClassifierReport(scalars, np.asarray(precision), np.asarray(recall), np.asarray(f1), confusion)
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """Images that only one of two classifiers got right, and the exact McNemar p-value of that split being chance."""
+
+    only_first_right: int
+    only_second_right: int
+    p_value: float
+
+
+def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> PairedComparison:
+    """Compare two classifiers on the same images (McNemar, 1947, doi:10.1007/BF02295996), two-sided.
+
+    Args:
+        first_correct, second_correct: bool `(n,)`, whether each image was classified correctly.
+    """
+    first = int((first_correct & ~second_correct).sum())
+    second = int((second_correct & ~first_correct).sum())
+    p_value = float(binomtest(first, first + second).pvalue) if first + second else 1.0
+    return PairedComparison(first, second, p_value)
+
+
+def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """Rows of the misclassified images, the most confidently wrong first; at most `count`."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    confidence = probabilities[wrong, predicted[wrong]]
+    return np.asarray(wrong[np.argsort(-confidence, kind="stable")][:count])
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[dict[str, float]]:
+    """Mean confidence, accuracy and count in equal-width bins of confidence; empty bins are left out."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    return [
+        {
+            "confidence": float(confidence[index == bin_].mean()),
+            "accuracy": float(correct[index == bin_].mean()),
+            "count": float((index == bin_).sum()),
+        }
+        for bin_ in range(bins)
+        if (index == bin_).any()
+    ]

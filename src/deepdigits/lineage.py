@@ -1,0 +1,96 @@
+"""What a stage's outputs were made from: code, data, parameters and environment, named by hashes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepdigits.config import read_yaml
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256, sha256
+
+PIPELINE_FILE = Path("dvc.yaml")
+LOCK_FILE = Path("requirements.lock")
+# What the pipeline itself writes into git; the tree is no less clean for it.
+GENERATED = (":!dvc.lock", ":!reports/metrics")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The origin of one stage's outputs.
+
+    `fingerprint` covers the stage's declared dependencies (their bytes) and parameters (their values);
+    `dirty` tells that tracked or new files differ from `commit`.
+    """
+
+    stage: str
+    fingerprint: str
+    profile: str
+    commit: str
+    dirty: bool
+    environment_sha256: str
+
+    def tags(self) -> dict[str, str]:
+        return {
+            "stage": self.stage,
+            "stage.fingerprint": self.fingerprint,
+            "profile": self.profile,
+            "git.commit": self.commit,
+            "git.dirty": str(self.dirty).lower(),
+            "environment.sha256": self.environment_sha256,
+        }
+
+
+def stage_lineage(stage: str, profile: str) -> Lineage:
+    """Read the lineage of `stage` in the working directory, the repository's root."""
+    commit, dirty = git_state()
+    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, file_sha256(LOCK_FILE))
+
+
+def stage_fingerprint(stage: str) -> str:
+    """SHA-256 over the names and bytes of the stage's deps and the names and values of its params in dvc.yaml.
+
+    Raises:
+        UserError: the stage or a file it depends on is missing.
+    """
+    stages = read_yaml(PIPELINE_FILE).get("stages", {})
+    if stage not in stages:
+        raise UserError(f"{PIPELINE_FILE} has no stage {stage!r}; it has {', '.join(stages)}.")
+    missing = [path for path in stages[stage]["deps"] if not Path(path).exists()]
+    if missing:
+        raise UserError(f"{missing[0]}, which stage {stage} depends on, is missing. Run: dvc repro {stage}")
+    deps = {path: _content_sha256(Path(path)) for path in stages[stage]["deps"]}
+    params = read_yaml(Path("params.yaml"))
+    values = {key: _look_up(params, key) for key in stages[stage].get("params", [])}
+    return sha256(json.dumps([stage, deps, values], sort_keys=True).encode())
+
+
+def git_state() -> tuple[str, bool]:
+    """The commit checked out and whether the tree differs from it; ("unknown", True) outside a git repository."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--", ".", *GENERATED))
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown", True
+
+
+def _content_sha256(path: Path) -> str:
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    return sha256(json.dumps([[item.relative_to(path).as_posix(), file_sha256(item)] for item in files]).encode())
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def _look_up(params: dict[str, Any], key: str) -> Any:
+    value: Any = params
+    for part in key.split("."):
+        value = value[part]
+    return value

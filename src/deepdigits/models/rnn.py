@@ -1,0 +1,48 @@
+"""The recurrent network: an image read row by row, the state of each instant feeding the next."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from deepdigits.config import Fit, RnnNet
+from deepdigits.models.classifier import CLASSES, Classifier
+
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in 0 to 1
+
+
+class Rnn(nn.Module):
+    """A GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class scores.
+
+    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    """
+
+    def __init__(self, config: RnnNet):
+        super().__init__()
+        self.recurrence = CELLS[config.cell](
+            input_size=28,
+            hidden_size=config.hidden,
+            num_layers=config.layers,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+            batch_first=True,
+        )
+        width = config.hidden * (2 if config.bidirectional else 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(2 * width, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        rows = (images.squeeze(1) - PIXEL_MEAN) / PIXEL_STD
+        states, _ = self.recurrence(rows)
+        logits: Tensor = self.head(self.dropout(torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)))
+        return logits
+
+
+def lightning_module(net: RnnNet, fit: Fit) -> Classifier:
+    """Ready to train with AdamW."""
+    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
+    return Classifier(Rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

@@ -1,0 +1,150 @@
+"""Networks as ONNX files with the same bytes everywhere, and the golden examples that prove them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from deepdigits.data.batches import to_unit
+from deepdigits.errors import UserError
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs, and what PyTorch answers to them, by the names they have in the ONNX file."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+    def arrays(self) -> Arrays:
+        """One flat mapping, to be stored."""
+        return {f"in_{key}": value for key, value in self.inputs.items()} | {
+            f"out_{key}": value for key, value in self.outputs.items()
+        }
+
+
+class ExportedClassifier(nn.Module):
+    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`."""
+
+    input_names = ("images",)
+    output_names = ("label", "probabilities")
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        probabilities = self.network(to_unit(images)).softmax(dim=1)
+        return probabilities.argmax(dim=1), probabilities
+
+
+class ExportedGenerator(nn.Module):
+    """noise float32 `(n, noise_dim)` and digit int64 `(n,)` -> images float32 `(n, 28, 28)` in 0 to 1."""
+
+    input_names = ("noise", "digit")
+    output_names = ("images",)
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, noise: Tensor, digit: Tensor) -> tuple[Tensor]:
+        return (self.network(noise, digit).squeeze(1),)
+
+
+Exported = ExportedClassifier | ExportedGenerator
+
+
+def golden_examples(module: Exported, inputs: Arrays) -> Golden:
+    """Ask PyTorch."""
+    with torch.inference_mode():
+        answers = module(*(torch.from_numpy(inputs[name]) for name in module.input_names))
+    return Golden(inputs, {name: answer.numpy() for name, answer in zip(module.output_names, answers, strict=True)})
+
+
+def export_onnx(module: Exported, inputs: Arrays) -> bytes:
+    """Export with a free batch size. The exporter's notes (file paths, stack traces) are stripped, so that equal
+    networks give equal bytes in any checkout."""
+    batch = torch.export.Dim("n", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(torch.from_numpy(inputs[name]) for name in module.input_names),
+            dynamo=True,
+            verbose=False,
+            input_names=list(module.input_names),
+            output_names=list(module.output_names),
+            dynamic_shapes={name: {0: batch} for name in module.input_names},
+        )
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> float:
+    """Run the golden inputs through ONNX Runtime, whole and one by one; return the largest difference.
+
+    Raises:
+        UserError: an answer differs by more than `tolerance` from PyTorch's, or in shape or type.
+    """
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    names = list(golden.outputs)
+    whole = session.run(names, golden.inputs)
+    first = session.run(names, {key: value[:1] for key, value in golden.inputs.items()})
+    worst = 0.0
+    for output, found, found_first in zip(names, whole, first, strict=True):
+        expected = golden.outputs[output]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise UserError(f"{name}: the ONNX file answers {output} as {found.dtype} {found.shape}, not {expected.dtype} {expected.shape}.")
+        for got, want in ((found, expected), (found_first, expected[:1])):
+            worst = max(worst, float(np.abs(got.astype(np.float64) - want).max()))
+    if worst > tolerance:
+        raise UserError(
+            f"{name}: the ONNX file differs from PyTorch by {worst:.2g}, more than package.onnx_tolerance ({tolerance:g})."
+        )
+    return worst
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    proto.ClearField("metadata_props")
+    proto.ClearField("doc_string")
+    _strip_graph(proto.graph)
+    for function in proto.functions:
+        function.ClearField("metadata_props")
+        _strip_nodes(function.node)
+        _clear_all(function.value_info)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    graph.ClearField("metadata_props")
+    graph.ClearField("doc_string")
+    for entries in (graph.input, graph.output, graph.value_info, graph.initializer):
+        _clear_all(entries)
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: object) -> None:
+    for node in nodes:  # type: ignore[attr-defined]
+        _clear_all([node])
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                _strip_graph(graph)
+
+
+def _clear_all(entries: object) -> None:
+    for entry in entries:  # type: ignore[attr-defined]
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")

@@ -1,0 +1,35 @@
+"""Loaded by MLflow as code, never as a pickle: digits and seeds in, images out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnxruntime
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.model import PythonModelContext
+
+
+class DigitGenerator(mlflow.pyfunc.PythonModel):
+    """Columns `digit` (0 to 9) and `seed` (0 or more) -> `images` uint8 `(n, 28, 28)`.
+
+    A seed and a digit always give the same image, whatever else is asked for with them.
+    """
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
+        self.noise_dim = self.session.get_inputs()[0].shape[1]
+
+    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        digits, seeds = (np.asarray(model_input[name], dtype=np.int64) for name in ("digit", "seed"))
+        if ((digits < 0) | (digits > 9)).any():
+            raise MlflowException.invalid_parameter_value(f"digit must be 0 to 9, not {digits[(digits < 0) | (digits > 9)][0]}")
+        if (seeds < 0).any():
+            raise MlflowException.invalid_parameter_value(f"seed must be 0 or more, not {seeds[seeds < 0][0]}")
+        noise = np.stack([np.random.default_rng(seed).standard_normal(self.noise_dim, np.float32) for seed in seeds])
+        (images,) = self.session.run(["images"], {"noise": noise, "digit": digits})
+        return {"images": (images * 255).round().astype(np.uint8)}
+
+
+mlflow.models.set_model(DigitGenerator())

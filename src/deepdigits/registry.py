@@ -1,0 +1,188 @@
+"""The only module that talks to the model registry: packaged files become versions, found again by their content."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256, sha256
+from deepdigits.lineage import stage_lineage
+from deepdigits.pyfunc import classifier, generator
+from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, flatten, open_store, stage_run
+
+CANDIDATE = "candidate"
+PACKAGED_FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")
+SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
+LINEAGE_TAGS = ("stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256")
+
+IMAGES = Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28))])
+CLASSIFIER_SIGNATURE = ModelSignature(
+    inputs=IMAGES,
+    outputs=Schema(
+        [
+            TensorSpec(np.dtype("int64"), (-1,), "label"),
+            TensorSpec(np.dtype("float32"), (-1, 10), "probabilities"),
+        ]
+    ),
+)
+GENERATOR_SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.long, "digit"), ColSpec(DataType.long, "seed")]),
+    outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
+)
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """One packaged model: where its files are, and what was measured of it."""
+
+    model: str
+    directory: Path
+    dataset: DatasetIdentity
+    metrics: Mapping[str, float]
+    history: list[dict[str, float]]
+    description: Mapping[str, Any]
+    profile: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset.name}-{self.model}"
+
+    @property
+    def weights_sha256(self) -> str:
+        return file_sha256(self.directory / "model.safetensors")
+
+    @property
+    def sha256(self) -> str:
+        """The identity of the package: its weights and every file that is registered."""
+        hashes = [self.weights_sha256, *(file_sha256(self.directory / name) for name in PACKAGED_FILES)]
+        return sha256("".join(hashes).encode())
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version in the registry; `new` unless it was there before."""
+
+    name: str
+    version: int
+    aliases: list[str]
+    new: bool
+
+
+def register(packaged: Packaged) -> Registered:
+    """Make `packaged` a version with the alias `candidate`; if one of the same content exists, only move the alias.
+
+    The version belongs to the run that trained the weights. A store that has none (a fresh clone whose outputs came
+    from the DVC cache) gets one from the files, marked as restored.
+
+    Raises:
+        UserError: the store cannot be opened or written.
+    """
+    client = open_store()
+    logging.getLogger("mlflow.models").setLevel(logging.ERROR)
+    try:
+        existing = find_version(client, packaged)
+        version = existing or _create_version(client, packaged)
+        client.set_registered_model_alias(packaged.name, CANDIDATE, str(version.version))
+        aliases = client.get_model_version(packaged.name, str(version.version)).aliases
+    except MlflowException as error:
+        raise UserError(f"{packaged.name} could not be registered: {error}. Run: make repro, to try again.") from None
+    return Registered(packaged.name, int(version.version), sorted(aliases), new=existing is None)
+
+
+def find_version(client: MlflowClient, packaged: Packaged) -> ModelVersion | None:
+    """The version made from the very same files, if there is one."""
+    found = client.search_model_versions(f"name = '{packaged.name}' AND tags.`package.sha256` = '{packaged.sha256}'")
+    return max(found, key=lambda version: int(version.version)) if found else None
+
+
+def _create_version(client: MlflowClient, packaged: Packaged) -> ModelVersion:
+    experiment = experiment_id(client, packaged.dataset.name)
+    wanted = {"stage": f"train_{packaged.model}", "model.sha256": packaged.weights_sha256}
+    run = find_run(client, experiment, wanted) or _restore_run(client, packaged)
+    model_id = _log_model(client, run, packaged)
+    card = (packaged.directory / "model_card.md").read_text(encoding="utf-8")
+    if not client.search_registered_models(f"name = '{packaged.name}'"):
+        about = f"{packaged.model.upper()} on {packaged.dataset.title}. Each version's description is its model card."
+        client.create_registered_model(packaged.name, tags=packaged.dataset.tags(), description=about)
+    tags = {
+        **{key: run.data.tags[key] for key in LINEAGE_TAGS if key in run.data.tags},
+        **packaged.dataset.tags(),
+        "model.sha256": packaged.weights_sha256,
+        "onnx.sha256": file_sha256(packaged.directory / "model.onnx"),
+        "package.sha256": packaged.sha256,
+        **{key: f"{value:.6g}" for key, value in packaged.metrics.items() if key in HEADLINES},
+    }
+    return client.create_model_version(
+        packaged.name, f"models:/{model_id}", run.info.run_id, tags=tags, description=card, model_id=model_id
+    )
+
+
+HEADLINES = ("test/accuracy", "test/errors", "test/ece", "test/fid", "test/fid_floor", "test/coverage", "test/class_accuracy")
+
+
+def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
+    code, signature, example = _interface(packaged)
+    files = {Path(name).stem: str(packaged.directory / name) for name in PACKAGED_FILES if name != "model.onnx"}
+    with mlflow.start_run(run_id=run.info.run_id), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*type hint.*")
+        logged = mlflow.pyfunc.log_model(
+            name=packaged.model,
+            python_model=code.__file__,
+            artifacts={"onnx": str(packaged.directory / "model.onnx"), **files},
+            signature=signature,
+            input_example=example,
+            pip_requirements=[f"{name}=={installed_version(name)}" for name in SERVING_REQUIREMENTS],
+            tags={"package.sha256": packaged.sha256},
+        )
+    # Adding the model has reopened the run; give it back the end that training had.
+    client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)
+    for key, value in packaged.metrics.items():
+        client.log_metric(
+            run.info.run_id,
+            key,
+            value,
+            model_id=logged.model_id,
+            dataset_name=packaged.dataset.name,
+            dataset_digest=packaged.dataset.sha256[:32],
+        )
+    return str(logged.model_id)
+
+
+def _interface(packaged: Packaged) -> tuple[Any, ModelSignature, Any]:
+    if packaged.model == "gan":
+        example = pd.DataFrame({"digit": np.arange(10), "seed": np.arange(10)})
+        return generator, GENERATOR_SIGNATURE, example
+    with np.load(packaged.directory / "golden.npz", allow_pickle=False) as golden:
+        return classifier, CLASSIFIER_SIGNATURE, golden["in_images"][:2]
+
+
+def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:
+    """Log the training run again from what it left in files."""
+    stage = f"train_{packaged.model}"
+    tags = {"model": packaged.model, "model.sha256": packaged.weights_sha256, "restored": "true"}
+    with stage_run(stage_lineage(stage, packaged.profile), packaged.dataset, f"{stage} (restored)", tags, "training") as run:
+        run.params(flatten({"net": packaged.description["config"]}))
+        for row in packaged.history:
+            run.metrics({key: value for key, value in row.items() if key != "epoch"}, step=int(row["epoch"]))
+        run.file(packaged.directory / "model.safetensors", "weights")
+        run.description(
+            f"**{packaged.model.upper()}** on {packaged.dataset.title}, restored from the pipeline's outputs: "
+            "this store did not see the training. Times are those of the restoring."
+        )
+    return client.get_run(run.run_id)

@@ -1,0 +1,142 @@
+"""One trainer for all networks: seeds, determinism, checkpoints, resume, per-epoch history."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
+
+from deepdigits.data.batches import InMemoryData, epoch_generator
+from deepdigits.errors import Terminated, UserError
+
+Metrics = dict[str, float]
+OnEpoch = Callable[[int, Metrics], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training gave: the weights of the best epoch by validation, which epoch that was, and every epoch's metrics."""
+
+    state: dict[str, Tensor]
+    best_epoch: int
+    history: list[Metrics]
+
+
+def fit(
+    module: pl.LightningModule,
+    data: InMemoryData,
+    *,
+    epochs: int,
+    seed: int,
+    monitor: str,
+    mode: str,
+    checkpoint_dir: Path,
+    on_epoch: OnEpoch,
+    callbacks: Sequence[Callback] = (),
+    gradient_clip: float | None = None,
+) -> Fitted:
+    """Train, keeping the best epoch by `monitor`; start from the last checkpoint in `checkpoint_dir` if there is one.
+
+    Everything random in an epoch is drawn from (seed, epoch), so a resumed training ends in the same bytes as one
+    left alone. `checkpoint_dir` must be of this very code, data and parameters; the caller removes it when all outputs
+    are written.
+
+    Raises:
+        Terminated: SIGTERM arrived. Lightning alone would end with exit code 0 and a partial model.
+        UserError: the loss or the monitored metric is no longer a number.
+    """
+    history = _History(on_epoch)
+    checkpoints = ModelCheckpoint(
+        dirpath=checkpoint_dir,
+        filename="best-{epoch}",
+        auto_insert_metric_name=False,
+        monitor=monitor,
+        mode=mode,
+        save_last=True,
+        save_on_train_epoch_end=True,
+    )
+    last = checkpoint_dir / "last.ckpt"
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        deterministic=True,
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        gradient_clip_val=gradient_clip or None,
+        reload_dataloaders_every_n_epochs=1,
+        num_sanity_val_steps=0,
+        callbacks=[_SeedEachEpoch(seed), *callbacks, history, checkpoints],
+    )
+    try:
+        with warnings.catch_warnings():
+            # Batches are tensors in memory: worker processes would only cost time.
+            warnings.filterwarnings("ignore", message=".*(does not have many workers|IterableDataset).*")
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
+    except SIGTERMException:
+        raise Terminated from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=False)
+    return Fitted(best["state_dict"], int(best["epoch"]), history.rows)
+
+
+def work_dir(root: Path, stage: str, fingerprint: str) -> Path:
+    """The folder of a stage's checkpoints under `root`, one per fingerprint; those of other fingerprints are removed."""
+    own = root / stage / fingerprint[:16]
+    for other in own.parent.glob("*"):
+        if other != own:
+            shutil.rmtree(other, ignore_errors=True)
+    own.mkdir(parents=True, exist_ok=True)
+    return own
+
+
+class _SeedEachEpoch(Callback):
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.manual_seed(epoch_generator(self.seed + 1, trainer.current_epoch).initial_seed())
+
+
+class _History(Callback):
+    """Collects the metrics of each epoch; it travels in the checkpoint, so a resumed run has them all."""
+
+    def __init__(self, on_epoch: OnEpoch):
+        self.rows: list[Metrics] = []
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
+        broken = [name for name, value in metrics.items() if value != value]
+        if broken:
+            raise UserError(
+                f"Training diverged in epoch {trainer.current_epoch + 1}: {', '.join(broken)} is not a number. "
+                "Lower the learning rate of this stage in params.yaml."
+            )
+        self.rows.append({"epoch": float(trainer.current_epoch + 1), **metrics})
+        self.on_epoch(trainer.current_epoch + 1, metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+        for row in self.rows:  # the run that is being resumed is another one, so this one is told everything
+            self.on_epoch(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
+
+
+def report_epoch(stage: str, epoch: int, epochs: int, metrics: Metrics) -> None:
+    """Print one line about a finished epoch, which a log keeps when the progress bar is gone."""
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+    print(f"{stage}: epoch {epoch} of at most {epochs}: {shown}", flush=True)
