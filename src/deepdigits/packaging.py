@@ -140,7 +140,7 @@ def _strip_nodes(nodes: object) -> None:
     for node in nodes:  # type: ignore[attr-defined]
         _clear_all([node])
         for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                 _strip_graph(graph)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import warnings
@@ -18,6 +19,10 @@ from torch import Tensor
 
 from deepdigits.data.batches import InMemoryData, epoch_generator
 from deepdigits.errors import Terminated, UserError
+
+# Lightning's notes about accelerators, and a product of its makers, on every start.
+for chatty in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 Metrics = dict[str, float]
 OnEpoch = Callable[[int, Metrics], None]
@@ -80,8 +85,8 @@ def fit(
     )
     try:
         with warnings.catch_warnings():
-            # Batches are tensors in memory: worker processes would only cost time.
-            warnings.filterwarnings("ignore", message=".*(does not have many workers|IterableDataset).*")
+            # Batches are tensors in memory, without worker processes; the GAN is judged by a callback.
+            warnings.filterwarnings("ignore", message=".*(many workers|no `validation_step`|LeafSpec).*")
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
     except SIGTERMException:
         raise Terminated from None

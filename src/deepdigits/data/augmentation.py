@@ -11,13 +11,13 @@ from torch.nn import functional as F
 from deepdigits.config import Augmentation
 
 
-def random_affine(images: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+def random_affine(images: Tensor, generator: torch.Generator, config: Augmentation) -> Tensor:
     """Rotate, shear, scale and move each image by its own random amount.
 
     Args:
         images: float32 `(n, 1, height, width)`; the background is 0.
-        config: the largest amount of each distortion; each is drawn uniformly within plus or minus it.
         generator: the source of randomness; equal states give equal results.
+        config: the largest amount of each distortion; each is drawn uniformly within plus or minus it.
 
     Returns:
         float32 of the same shape, sampled bilinearly, 0 where it looks outside the image.

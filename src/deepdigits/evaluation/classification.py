@@ -44,6 +44,7 @@ def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration
     ece = multiclass_calibration_error(
         torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=10, n_bins=calibration_bins
     )
+    exact = probabilities.astype(np.float64)
     scalars = {
         "accuracy": correct / len(labels),
         "accuracy_low": low,
@@ -51,7 +52,7 @@ def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration
         "errors": float(len(labels) - correct),
         "macro_f1": float(np.mean(f1)),
         "min_class_recall": float(np.min(recall)),
-        "nll": float(log_loss(labels, probabilities.astype(np.float64), labels=DIGITS)),
+        "nll": float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=DIGITS)),
         "ece": float(ece),
     }
     confusion = confusion_matrix(labels, predicted, labels=DIGITS)

@@ -82,6 +82,8 @@ def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
     """An exponential moving average that starts short, so that the untrained weights are soon forgotten."""
 
     def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current  # the batch counter of batch norm
         count = int(updates)
         return torch.lerp(current, averaged, min(decay, (1 + count) / (10 + count)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlflow
 import numpy as np
 import onnxruntime
@@ -16,7 +14,8 @@ class DigitClassifier(mlflow.pyfunc.PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    # MLflow would take type hints here for a schema of its own; the signature is given when the model is logged.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         label, probabilities = self.session.run(["label", "probabilities"], {"images": np.asarray(model_input)})
         return {"label": label, "probabilities": probabilities}
 

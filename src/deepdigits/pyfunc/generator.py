@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlflow
 import numpy as np
 import onnxruntime
@@ -21,7 +19,8 @@ class DigitGenerator(mlflow.pyfunc.PythonModel):
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
         self.noise_dim = self.session.get_inputs()[0].shape[1]
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    # MLflow would take type hints here for a schema of its own; the signature is given when the model is logged.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         digits, seeds = (np.asarray(model_input[name], dtype=np.int64) for name in ("digit", "seed"))
         if ((digits < 0) | (digits > 9)).any():
             raise MlflowException.invalid_parameter_value(f"digit must be 0 to 9, not {digits[(digits < 0) | (digits > 9)][0]}")
