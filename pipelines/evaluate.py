@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,8 @@ from deepdigits.evaluation.generative import (
 from deepdigits.files import file_sha256, read_json, write_csv, write_json
 from deepdigits.inference import features, load_network, probabilities
 from deepdigits.lineage import Lineage, stage_lineage
-from deepdigits.models.gan import generate, interpolated_noise, scores
+from deepdigits.models.cnn import Cnn
+from deepdigits.models.gan import Generator, generate, interpolated_noise, scores
 from deepdigits.tracking import DatasetIdentity, stage_run
 
 CLASSIFIERS = ("cnn", "rnn")
@@ -79,7 +79,11 @@ def evaluate_classifier(name: str, answers: np.ndarray, test: Split, config: Eva
     title = f"{name.upper()}, test accuracy {report.scalars['accuracy']:.2%}"
     save_confusion(report.confusion, paths.FIGURES / f"{name}_confusion.png", title)
     bins = reliability(answers, test.labels, config.calibration_bins)
-    save_reliability(bins, paths.FIGURES / f"{name}_reliability.png", f"{name.upper()}, calibration error {report.scalars['ece']:.3f}")
+    save_reliability(
+        bins,
+        paths.FIGURES / f"{name}_reliability.png",
+        f"{name.upper()}, calibration error {report.scalars['ece']:.3f}",
+    )
     save_mistakes(name, answers, test, config.worst_mistakes)
     predicted = answers.argmax(axis=1)
     rows = [{"actual": int(a), "predicted": int(p)} for a, p in zip(test.labels, predicted, strict=True)]
@@ -119,14 +123,14 @@ def evaluate_gan(validation: Split, test: Split, config: Evaluate) -> dict[str, 
 
     The space is the last hidden layer of the evaluated CNN, whose hash stands beside the figures.
     """
-    cnn, generator, discriminator = (
-        load_network(path) for path in (MODEL_FILES["cnn"], MODEL_FILES["gan"], DISCRIMINATOR)
-    )
+    cnn, generator = load_network(MODEL_FILES["cnn"]), load_network(MODEL_FILES["gan"])
+    discriminator = load_network(DISCRIMINATOR)
+    assert isinstance(cnn, Cnn)
+    assert isinstance(generator, Generator)
     size = min(config.gan_samples, len(validation), len(test))
     real, other = (subset(split, size, config.seed) for split in (test, validation))
     draw = torch.Generator().manual_seed(config.seed)
-    noise_dim = generator.dense.in_features - 10
-    fake = generate(generator, torch.randn(size, noise_dim, generator=draw), torch.from_numpy(real.labels))
+    fake = generate(generator, torch.randn(size, generator.noise_dim, generator=draw), torch.from_numpy(real.labels))
     in_real, in_other, in_fake = (features(cnn, images) for images in (real.images, other.images, fake))
     read_as = probabilities(cnn, fake).argmax(axis=1)
     agreement = np.array([(read_as[real.labels == digit] == digit).mean() for digit in range(10)])
@@ -134,8 +138,10 @@ def evaluate_gan(validation: Split, test: Split, config: Evaluate) -> dict[str, 
     varied = diversity(fake, real.labels) / diversity(real.images, real.labels)
     fid, floor = frechet_distance(in_real, in_fake), frechet_distance(in_real, in_other)
     real_scores, fake_scores = (scores(discriminator, images, real.labels) for images in (real.images, fake))
-    save_gan_figures(generator, noise_dim, real, fake, config.seed)
-    manifold = {f"gan.{key}": value for key, value in asdict(manifold_metrics(in_real, in_fake, config.neighbours)).items()}
+    save_gan_figures(generator, real, fake, config.seed)
+    manifold = {
+        f"gan.{key}": value for key, value in asdict(manifold_metrics(in_real, in_fake, config.neighbours)).items()
+    }
     return {
         "gan.samples": size,
         "gan.fid": fid,
@@ -153,11 +159,11 @@ def evaluate_gan(validation: Split, test: Split, config: Evaluate) -> dict[str, 
     }
 
 
-def save_gan_figures(generator: torch.nn.Module, noise_dim: int, real: Split, fake: np.ndarray, seed: int) -> None:
+def save_gan_figures(generator: Generator, real: Split, fake: np.ndarray, seed: int) -> None:
     """Ten samples of each digit beside ten real images, and a walk between two noises for each digit."""
     for name, images in (("gan_samples", fake), ("real_samples", real.images)):
         save_image_grid(first_of_each_class(images, real.labels, 10), paths.FIGURES / f"{name}.png", columns=10)
-    noise, digits = interpolated_noise(noise_dim, steps=10, seed=seed)
+    noise, digits = interpolated_noise(generator.noise_dim, steps=10, seed=seed)
     save_image_grid(generate(generator, noise, digits), paths.FIGURES / "gan_interpolation.png", columns=10)
 
 

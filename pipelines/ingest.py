@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from deepdigits import paths
-from deepdigits.config import Ingest, load_params
+from deepdigits.config import DatasetName, Ingest, load_params
 from deepdigits.data.manifest import describe
 from deepdigits.data.sources import (
     Downloader,
@@ -50,7 +50,7 @@ def main() -> None:
     console.print(f"{name}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items()))
 
 
-def get_images(config: Ingest) -> tuple[str, Split, Split, dict[str, bytes], list[str]]:
+def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, bytes], list[str]]:
     """MNIST from the first mirror that has it, or the bundled digits where none can be reached and params allow it.
 
     Returns the dataset's name, its training and test images, the raw files, and where they came from.
@@ -72,9 +72,9 @@ def get_images(config: Ingest) -> tuple[str, Split, Split, dict[str, bytes], lis
     return "mnist", *mnist_splits(files), files, sorted({item.mirror for item in fetched.values()})
 
 
-def cut(name: str, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
+def cut(name: DatasetName, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
     """Cut validation from train; keep what `ingest.subset` asks for."""
-    rest, chosen = stratified_rows(train.labels, config.validation_images[name], config.split_seed)  # type: ignore[index]
+    rest, chosen = stratified_rows(train.labels, config.validation_images[name], config.split_seed)
     splits = {"train": train.take(rest), "validation": train.take(chosen), "test": test}
     if config.subset is None:
         return splits

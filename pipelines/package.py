@@ -57,7 +57,8 @@ def refuse_below_floor(gates: list[dict[str, Any]], dataset: str) -> None:
     failed = [gate for gate in gates if not gate["passed"]]
     if failed:
         lines = [
-            f"- {gate['model']}: {gate['metric']} is {gate['value']}, must be {gate['rule']} {gate['limit']}" for gate in failed
+            f"- {gate['model']}: {gate['metric']} is {gate['value']}, must be {gate['rule']} {gate['limit']}"
+            for gate in failed
         ]
         raise UserError(
             "Nothing was packaged or registered, since these floors are not met:\n"

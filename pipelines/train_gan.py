@@ -15,7 +15,7 @@ from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
 from deepdigits.files import file_sha256, read_json, write_csv, write_json
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
-from deepdigits.lineage import Lineage, stage_lineage
+from deepdigits.lineage import stage_lineage
 from deepdigits.models.gan import ConditionalGan
 from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir

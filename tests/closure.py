@@ -10,7 +10,7 @@ ROOTS = {"pipelines": ROOT, "deepdigits": ROOT / "src"}
 
 
 def import_closure(module: Path) -> set[str]:
-    """All files of ours, relative to the repository, that `module` runs; package `__init__` files only where they do something."""
+    """All files of ours, relative to the repository, that `module` runs; `__init__` files only where not empty."""
     seen: set[Path] = set()
     waiting = [module]
     while waiting:
@@ -27,10 +27,22 @@ def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     keys = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and id(node) not in inner and (chain := _chain(node)) and chain[0] == "params":
+        if (
+            isinstance(node, ast.Attribute)
+            and id(node) not in inner
+            and (chain := _chain(node))
+            and chain[0] == "params"
+        ):
             keys.add(".".join(schema_aliases.get(part, part) for part in chain[1:]))
-        if isinstance(node, ast.Name) and node.id == "params" and id(node) not in inner and isinstance(node.ctx, ast.Load):
-            raise AssertionError(f"{module.name}:{node.lineno}: `params` is handed on whole; name the part that is used")
+        if (
+            isinstance(node, ast.Name)
+            and node.id == "params"
+            and id(node) not in inner
+            and isinstance(node.ctx, ast.Load)
+        ):
+            raise AssertionError(
+                f"{module.name}:{node.lineno}: `params` is handed on whole; name the part that is used"
+            )
     return {key for key in keys if not any(other != key and key.startswith(f"{other}.") for other in keys)}
 
 

@@ -12,7 +12,9 @@ NETWORKS = {
     "rnn": "a recurrent network that reads the image as a sequence of 28 rows",
     "gan": "the generator of a class-conditional GAN, averaged over training",
 }
-CLASSIFIER_IO = "uint8 images `(n, 28, 28)`, ink 255 on background 0, in; `label` `(n,)` and `probabilities` `(n, 10)` out"
+CLASSIFIER_IO = (
+    "uint8 images `(n, 28, 28)`, ink 255 on background 0, in; `label` `(n,)` and `probabilities` `(n, 10)` out"
+)
 INTERFACES = {
     "cnn": CLASSIFIER_IO,
     "rnn": CLASSIFIER_IO,
@@ -36,7 +38,9 @@ def model_card(
         metrics: the flat metrics of train and evaluate.
         gates: what `deepdigits.gates.check_gates` found.
     """
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     own = {key.removeprefix(f"{model}."): value for key, value in metrics.items() if key.startswith(f"{model}.")}
     return environment.from_string(CARD).render(
         model=model,

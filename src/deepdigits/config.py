@@ -217,7 +217,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. Run from the repository's root, or restore it: git checkout {path}") from None
+        raise UserError(
+            f"{path} is missing. Run from the repository's root, or restore it: git checkout {path}"
+        ) from None
     except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
     if not isinstance(data, dict):
@@ -234,7 +236,9 @@ def check_params(data: dict[str, Any], source: str) -> Params:
         lines = [_explain(item) for item in error.errors()]
         raise UserError("\n".join([f"{source}: {len(lines)} value(s) not allowed", *lines])) from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"{source}: only text, numbers, true/false, null, lists and mappings are allowed: {error}") from None
+        raise UserError(
+            f"{source}: only text, numbers, true/false, null, lists and mappings are allowed: {error}"
+        ) from None
 
 
 def overlay(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,9 @@ class ValidationMeasures(Callback):
     It needs no other network, so this stage stands alone; `evaluate` measures FID in the CNN's features.
     """
 
-    def __init__(self, train: Split, validation: Split, samples_per_class: int, noise_dim: int, seed: int, grid_dir: Path):
+    def __init__(
+        self, train: Split, validation: Split, samples_per_class: int, noise_dim: int, seed: int, grid_dir: Path
+    ):
         self.validation = validation
         self.noise, self.digits = class_noise(samples_per_class, noise_dim, seed)
         self.mean, self.axes = _principal_axes(train.images)

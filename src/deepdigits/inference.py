@@ -54,4 +54,6 @@ def probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
 @torch.inference_mode()
 def features(network: Cnn, images: np.ndarray) -> np.ndarray:
     """The CNN's last hidden layer, float32 `(n, d)`, for uint8 images `(n, 28, 28)`."""
-    return np.asarray(torch.cat([network.features(to_unit(part)) for part in torch.from_numpy(images).split(BATCH)]).numpy())
+    return np.asarray(
+        torch.cat([network.features(to_unit(part)) for part in torch.from_numpy(images).split(BATCH)]).numpy()
+    )

@@ -108,12 +108,16 @@ def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> floa
     for output, found, found_first in zip(names, whole, first, strict=True):
         expected = golden.outputs[output]
         if found.shape != expected.shape or found.dtype != expected.dtype:
-            raise UserError(f"{name}: the ONNX file answers {output} as {found.dtype} {found.shape}, not {expected.dtype} {expected.shape}.")
+            raise UserError(
+                f"{name}: the ONNX file answers {output} as {found.dtype} {found.shape}, "
+                f"not {expected.dtype} {expected.shape}."
+            )
         for got, want in ((found, expected), (found_first, expected[:1])):
             worst = max(worst, float(np.abs(got.astype(np.float64) - want).max()))
     if worst > tolerance:
         raise UserError(
-            f"{name}: the ONNX file differs from PyTorch by {worst:.2g}, more than package.onnx_tolerance ({tolerance:g})."
+            f"{name}: the ONNX file differs from PyTorch by {worst:.2g}, more than "
+            f"package.onnx_tolerance ({tolerance:g})."
         )
     return worst
 

@@ -23,8 +23,13 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 from deepdigits.lineage import stage_lineage
+
+# MLflow would have `predict` annotated to derive a signature; ours is given.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 from deepdigits.pyfunc import classifier, generator
 from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, flatten, open_store, stage_run
+
+logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 
 CANDIDATE = "candidate"
 PACKAGED_FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")
@@ -94,7 +99,6 @@ def register(packaged: Packaged) -> Registered:
         UserError: the store cannot be opened or written.
     """
     client = open_store()
-    logging.getLogger("mlflow.models").setLevel(logging.ERROR)
     try:
         existing = find_version(client, packaged)
         version = existing or _create_version(client, packaged)
@@ -133,14 +137,21 @@ def _create_version(client: MlflowClient, packaged: Packaged) -> ModelVersion:
     )
 
 
-HEADLINES = ("test/accuracy", "test/errors", "test/ece", "test/fid", "test/fid_floor", "test/coverage", "test/class_accuracy")
+HEADLINES = (
+    "test/accuracy",
+    "test/errors",
+    "test/ece",
+    "test/fid",
+    "test/fid_floor",
+    "test/coverage",
+    "test/class_accuracy",
+)
 
 
 def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
     code, signature, example = _interface(packaged)
     files = {Path(name).stem: str(packaged.directory / name) for name in PACKAGED_FILES if name != "model.onnx"}
-    with mlflow.start_run(run_id=run.info.run_id), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*type hint.*")
+    with mlflow.start_run(run_id=run.info.run_id):
         logged = mlflow.pyfunc.log_model(
             name=packaged.model,
             python_model=code.__file__,
@@ -176,7 +187,9 @@ def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:
     """Log the training run again from what it left in files."""
     stage = f"train_{packaged.model}"
     tags = {"model": packaged.model, "model.sha256": packaged.weights_sha256, "restored": "true"}
-    with stage_run(stage_lineage(stage, packaged.profile), packaged.dataset, f"{stage} (restored)", tags, "training") as run:
+    with stage_run(
+        stage_lineage(stage, packaged.profile), packaged.dataset, f"{stage} (restored)", tags, "training"
+    ) as run:
         run.params(flatten({"net": packaged.description["config"]}))
         for row in packaged.history:
             run.metrics({key: value for key, value in row.items() if key != "epoch"}, step=int(row["epoch"]))

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from deepdigits import paths
+from deepdigits.data.splits import SPLITS
 from deepdigits.files import read_json
 from deepdigits.registry import Registered
 
@@ -29,11 +30,13 @@ def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableT
         model = item.name.removeprefix(f"{manifest['name']}-")
         aliases = "".join(f" @{alias}" for alias in item.aliases)
         table.add_row(model, _figures(model, metrics), f"{item.name} version {item.version}{aliases}")
-    counts = ", ".join(f"{split['count']:,} {name}" for name, split in manifest["splits"].items())
+    counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
     lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Look at the runs: make ui")
     note = "" if profile == "default" else f", profile {profile}: a quick trial"
-    return Panel(Group(*lines), title=f"deepdigits on {manifest['name']}{note}", title_align="left", border_style="green")
+    return Panel(
+        Group(*lines), title=f"deepdigits on {manifest['name']}{note}", title_align="left", border_style="green"
+    )
 
 
 def _figures(model: str, metrics: dict[str, Any]) -> str:

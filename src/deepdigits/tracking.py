@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
 import psutil
 from filelock import FileLock
@@ -168,7 +165,9 @@ def stage_run(
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
     """The newest finished run that carries all `tags`."""
     terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["attributes.status = 'FINISHED'"]
-    found = client.search_runs([experiment], " AND ".join(terms), max_results=1, order_by=["attributes.start_time DESC"])
+    found = client.search_runs(
+        [experiment], " AND ".join(terms), max_results=1, order_by=["attributes.start_time DESC"]
+    )
     return found[0] if found else None
 
 

@@ -30,7 +30,7 @@ OnEpoch = Callable[[int, Metrics], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training gave: the weights of the best epoch by validation, which epoch that was, and every epoch's metrics."""
+    """What training gave: the weights of the best epoch by validation, its index, all epochs' metrics."""
 
     state: dict[str, Tensor]
     best_epoch: int
@@ -97,7 +97,7 @@ def fit(
 
 
 def work_dir(root: Path, stage: str, fingerprint: str) -> Path:
-    """The folder of a stage's checkpoints under `root`, one per fingerprint; those of other fingerprints are removed."""
+    """The folder of a stage's checkpoints under `root`, one per fingerprint; others are removed."""
     own = root / stage / fingerprint[:16]
     for other in own.parent.glob("*"):
         if other != own:

@@ -18,9 +18,9 @@ OUTPUTS = ("dvc.lock", "reports/metrics/")
 
 
 def prepare(source: Path, target: Path, profile: str) -> None:
-    """Make `target` a clone of `source` with its uncommitted changes and with params.yaml overlaid by profiles/PROFILE.yaml.
+    """Make `target` a clone of `source`, uncommitted changes included, with profiles/PROFILE.yaml over params.yaml.
 
-    An existing `target` is brought up to date; what the pipeline wrote there is kept, so that DVC reruns only what changed.
+    An existing `target` is brought up to date and keeps its outputs, so that DVC reruns only what changed.
 
     Raises:
         UserError: there is no such profile, its values are not allowed, or `source` is no git repository.

@@ -23,7 +23,9 @@ def to_unit(images: Tensor) -> Tensor:
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     """The random stream of one epoch; it needs no state of the epochs before, so training can resume anywhere."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(
+        int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+    )
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
@@ -25,12 +22,16 @@ FRAMES = ("images", "splits", "classes")
 # What is left of Bootstrap's look, enough to read the page without a network.
 PAGE_STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{border:1px solid #ddd;padding:.4rem .6rem;text-align:left;
-vertical-align:top}.navbar,.btn,.modal,.popover,footer,.navigation-rail,
+table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{border:1px solid #ddd;
+padding:.4rem .6rem;text-align:left;vertical-align:top}.navbar,.btn,.modal,.popover,footer,.navigation-rail,
 .col-lg-2,.col-md-2,.col-2{display:none}
 .text-success::before{content:"pass ";color:#18794e}.text-danger::before{content:"FAIL ";color:#b42318;font-weight:700}
 ul{padding-left:1.2rem}.badge{background:#eee;border-radius:3px;padding:0 .3rem}
 """
+IMAGE_COLUMNS = (
+    *("image", "split", "index", "label", "mean", "std", "ink", "low", "high"),
+    *("top", "bottom", "left", "right", "center_row", "center_column", "sha256"),
+)
 ROW_NAMES = {"images": ["image"], "splits": ["split"], "classes": ["split", "label"]}
 
 
@@ -67,8 +68,7 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
     return {
         "images": [
             gxe.ExpectTableColumnsToMatchSet(
-                column_set=["image", "split", "index", "label", "mean", "std", "ink", "low", "high", "top", "bottom"]
-                + ["left", "right", "center_row", "center_column", "sha256"],
+                column_set=list(IMAGE_COLUMNS),
                 description="the frame has exactly its columns",
             ),
             gxe.ExpectColumnValuesToBeInSet(
@@ -81,7 +81,10 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
                 column="low", min_value=0, max_value=0, description="every image has background (a pixel of 0)"
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="high", min_value=200, max_value=255, description="every image has full ink (a pixel of 200 or more)"
+                column="high",
+                min_value=200,
+                max_value=255,
+                description="every image has full ink (a pixel of 200 or more)",
             ),
             _within("mean", bands.image_mean, "no image is blank or saturated (mean pixel)"),
             gxe.ExpectColumnValuesToBeBetween(
@@ -172,11 +175,16 @@ def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _page(name: str, result: ExpectationSuiteValidationResult) -> str:
-    """One page of GX's own Data Docs, from plain JSON numbers (its renderer stumbles over numpy's) without its clock."""
+    """One page of GX's own Data Docs, from plain JSON numbers, since its renderer stumbles over numpy's."""
     plain = copy.deepcopy(result.to_json_dict())
     for item in plain["results"]:
         found = item["result"]
-        for key in ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list"):
+        for key in (
+            "unexpected_list",
+            "unexpected_index_list",
+            "unexpected_index_query",
+            "partial_unexpected_index_list",
+        ):
             found.pop(key, None)
         item["expectation_config"]["id"] = None
     plain["meta"] = {"great_expectations_version": gx.__version__}

@@ -36,9 +36,9 @@ def _split_frame(name: str, split: Split) -> pd.DataFrame:
 
 def _measure(images: np.ndarray) -> pd.DataFrame:
     pixels = images.astype(np.float64)
-    ink = images > 0
-    rows, columns = ink.any(axis=2), ink.any(axis=1)
-    blank = ~rows.any(axis=1)
+    rows: np.ndarray = images.max(axis=2) > 0
+    columns: np.ndarray = images.max(axis=1) > 0
+    blank = images.max(axis=(1, 2)) == 0
     mass = pixels.sum(axis=(1, 2)).clip(1)
     place = np.arange(28)
     box = {

@@ -22,8 +22,10 @@ SOURCES: dict[DatasetName, str] = {
 }
 
 
-def describe(name: DatasetName, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int) -> dict[str, Any]:
-    """The manifest: raw files with their SHA-256, and per split the count, counts per digit, and SHA-256 of the content.
+def describe(
+    name: DatasetName, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int
+) -> dict[str, Any]:
+    """The manifest: raw files with their SHA-256, and per split its counts and SHA-256.
 
     `sha256` names the whole: equal values mean equal images and labels in equal order in every split.
     """

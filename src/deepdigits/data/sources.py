@@ -89,7 +89,9 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
         except (requests.RequestException, OSError) as error:
             unreachable.append(f"  {mirror}: {_reason(error)}")
     if wrong:
-        raise WrongBytes("\n".join([*wrong, *unreachable, "Set MNIST_MIRROR to a folder or URL with the original files."]))
+        raise WrongBytes(
+            "\n".join([*wrong, *unreachable, "Set MNIST_MIRROR to a folder or URL with the original files."])
+        )
     raise Unreachable("\n".join([f"{name}: no mirror could be reached.", *unreachable]))
 
 

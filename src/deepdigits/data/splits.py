@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from sklearn.model_selection import train_test_split
@@ -56,7 +57,7 @@ def load_split(path: Path) -> Split:
             split = Split(arrays["images"], arrays["labels"])
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run: dvc repro ingest") from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}). Run: dvc repro --force ingest") from None
     if split.images.shape != (len(split.labels), 28, 28) or split.images.dtype != np.uint8:
         raise UserError(f"{path}: images {split.images.dtype} {split.images.shape}, expected uint8 (n, 28, 28).")

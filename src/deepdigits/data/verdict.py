@@ -67,7 +67,8 @@ INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Data validation: {{ title }}</title>
 <style>
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.4rem .6rem;text-align:left;vertical-align:top}
+table{border-collapse:collapse;width:100%}
+td,th{border-bottom:1px solid #ddd;padding:.4rem .6rem;text-align:left;vertical-align:top}
 .pass{color:#18794e}.fail{color:#b42318;font-weight:700}img{max-width:100%}
 </style></head><body>
 <h1>Data validation: {{ title }}</h1>
@@ -81,7 +82,7 @@ table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;pad
 <tr><td class="{{ 'pass' if item.success else 'fail' }}">{{ 'met' if item.success else 'FAILED' }}</td>
 <td>{{ item.frame }}</td><td>{{ item.name }}</td><td>{{ item.observed }}
 {% if item.rows %}<br>{% for row in item.rows[:10] %}{{ row.values()|join('/') }} {% endfor %}{% endif %}
-{% if item.name in pictures %}<br><img src="{{ pictures[item.name] }}" alt="images that break this expectation">{% endif %}
+{% if item.name in pictures %}<br><img src="{{ pictures[item.name] }}" alt="images that break it">{% endif %}
 </td></tr>
 {% endfor %}
 </table></body></html>

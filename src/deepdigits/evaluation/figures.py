@@ -36,7 +36,7 @@ def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
 
 
 def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
-    """Draw counts `(10, 10)`, actual down and predicted across; the colour shows errors, so the diagonal is left white."""
+    """Draw counts `(10, 10)`, actual down and predicted across; only errors are coloured."""
     errors = np.where(np.eye(10, dtype=bool), 0, confusion)
     figure = Figure(figsize=(6, 5.6), layout="constrained")
     axes = figure.subplots()
@@ -65,7 +65,9 @@ def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str
     _save(figure, path)
 
 
-def save_captioned(images: Sequence[np.ndarray], captions: Sequence[str], path: Path, title: str, columns: int = 9) -> None:
+def save_captioned(
+    images: Sequence[np.ndarray], captions: Sequence[str], path: Path, title: str, columns: int = 9
+) -> None:
     """Draw uint8 images `(28, 28)` with a caption under each; with none, say so."""
     rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(columns * 1.15, rows * 1.45 + 0.5), layout="constrained")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
@@ -37,7 +37,9 @@ class Classifier(pl.LightningModule):
         self.make_optimizer = make_optimizer
         self.max_learning_rate = max_learning_rate
         self.label_smoothing = label_smoothing
-        self.accuracy = nn.ModuleDict({part: MulticlassAccuracy(CLASSES, average="micro") for part in ("on_train", "on_val")})
+        self.accuracy = nn.ModuleDict(
+            {part: MulticlassAccuracy(CLASSES, average="micro") for part in ("on_train", "on_val")}
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.net(images)
@@ -59,7 +61,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        accuracy = self.accuracy[f"on_{part}"]
+        accuracy = cast(MulticlassAccuracy, self.accuracy[f"on_{part}"])
         accuracy.update(logits.detach(), labels)
         self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
         self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)

@@ -23,7 +23,11 @@ class Cnn(nn.Module):
         layers: list[nn.Module] = []
         width_in = 1
         for index, width in enumerate(config.widths):
-            layers += [nn.Conv2d(width_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(width_in, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
             if index in (0, 2):
                 layers.append(nn.MaxPool2d(2))
             width_in = width

@@ -29,7 +29,7 @@ class Generator(nn.Module):
     def __init__(self, config: GanNet):
         super().__init__()
         wide, narrow = config.generator_widths
-        self.wide = wide
+        self.wide, self.noise_dim = wide, config.noise_dim
         self.dense = nn.Linear(config.noise_dim + CLASSES, wide * 7 * 7, bias=False)
         self.upsample = nn.Sequential(
             nn.BatchNorm2d(wide),
@@ -151,7 +151,7 @@ class ConditionalGan(pl.LightningModule):
 
 
 def class_noise(samples_per_class: int, noise_dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Fixed noise float32 `(10 * samples_per_class, noise_dim)` and digits `(10 * samples_per_class,)`, class by class."""
+    """Fixed noise float32 `(n, noise_dim)` and digits int64 `(n,)`, class by class; n is 10 * samples_per_class."""
     noise = torch.randn(CLASSES * samples_per_class, noise_dim, generator=torch.Generator().manual_seed(seed))
     return noise, torch.arange(CLASSES).repeat_interleave(samples_per_class)
 

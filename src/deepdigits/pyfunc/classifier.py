@@ -9,7 +9,7 @@ from mlflow.pyfunc.model import PythonModelContext
 
 
 class DigitClassifier(mlflow.pyfunc.PythonModel):
-    """uint8 images `(n, 28, 28)`, ink 255 on background 0 -> `label` int64 `(n,)`, `probabilities` float32 `(n, 10)`."""
+    """uint8 images `(n, 28, 28)`, ink 255 -> `label` int64 `(n,)`, `probabilities` float32 `(n, 10)`."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])

@@ -23,7 +23,9 @@ class DigitGenerator(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         digits, seeds = (np.asarray(model_input[name], dtype=np.int64) for name in ("digit", "seed"))
         if ((digits < 0) | (digits > 9)).any():
-            raise MlflowException.invalid_parameter_value(f"digit must be 0 to 9, not {digits[(digits < 0) | (digits > 9)][0]}")
+            raise MlflowException.invalid_parameter_value(
+                f"digit must be 0 to 9, not {digits[(digits < 0) | (digits > 9)][0]}"
+            )
         if (seeds < 0).any():
             raise MlflowException.invalid_parameter_value(f"seed must be 0 or more, not {seeds[seeds < 0][0]}")
         noise = np.stack([np.random.default_rng(seed).standard_normal(self.noise_dim, np.float32) for seed in seeds])

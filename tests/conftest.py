@@ -1,0 +1,21 @@
+"""Fixtures shared by all tests: real images that need no network."""
+
+from pathlib import Path
+
+import pytest
+
+from deepdigits.data.sources import digits_splits
+from deepdigits.data.splits import Split
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def digits() -> tuple[Split, Split]:
+    """scikit-learn's digits as 28x28 images: train and test."""
+    return digits_splits()
+
+
+@pytest.fixture(scope="session")
+def digits_train(digits: tuple[Split, Split]) -> Split:
+    return digits[0]

@@ -1,0 +1,111 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepdigits.config import Params, check_params, load_params, overlay, read_yaml
+from deepdigits.errors import UserError
+from deepdigits.workspace import profile_params
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = read_yaml(ROOT / "params.yaml")
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(SHIPPED)
+    *above, last = key.split(".")
+    place = data
+    for part in above:
+        place = place[part]
+    place[last] = value
+    return data
+
+
+def leaves(nest: dict[str, Any], prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in nest.items():
+        keys += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return keys
+
+
+def test_shipped_params_load() -> None:
+    assert load_params(ROOT / "params.yaml").profile == "default"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> None:
+    merged = tmp_path / "params.yaml"
+    merged.write_text(profile_params(ROOT, path.stem))
+    assert load_params(merged).profile == path.stem
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("train_cnn.fit.epochs", "ten", r'train_cnn.fit.epochs = "ten": .*integer'),
+        ("train_cnn.fit.epochs", 0, r"train_cnn.fit.epochs = 0: .*greater than or equal to 1"),
+        ("train_cnn.fit.epochs", 2.5, r"train_cnn.fit.epochs = 2.5: .*integer"),
+        ("train_cnn.fit.epochs", True, r"train_cnn.fit.epochs = true: .*integer"),
+        ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: no such key; did you mean epochs\?"),
+        ("train_gan.stop.fool_rate", 1.5, r"train_gan.stop.fool_rate = 1.5: .*less than or equal to 1"),
+        ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru' or 'lstm'"),
+        ("ingest.offline_fallback", "cifar", r"ingest.offline_fallback = \"cifar\": .*'digits'"),
+        ("ingest.mirrors", ["ftp://x"], r"ingest.mirrors.0 = \"ftp://x\": .*pattern"),
+        ("validate.bands.mnist.center", {"low": 3, "high": 1}, r"low \(3.0\) must be below high"),
+        ("train_cnn.fit.weight_decay", float("nan"), r"train_cnn.fit.weight_decay"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        check_params(changed(key, value), "params.yaml")
+
+
+def test_a_missing_key_and_a_dataset_without_gates_are_named() -> None:
+    data = copy.deepcopy(SHIPPED)
+    del data["compute"]["threads"], data["gates"]["digits"]
+    with pytest.raises(UserError, match=r"(?s)compute.threads: is missing.*needs an entry for digits"):
+        check_params(data, "params.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: b: c", "- 1", "", "a: 1\na: 2", "\0"], ids=["nested", "list", "empty", "twice", "nul"])
+def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match="params.yaml"):
+        load_params(path)
+
+
+def test_a_missing_file_says_how_to_get_it_back(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="git checkout"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_exponents_are_numbers_as_in_dvc(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("rate: 1e-3")
+    assert read_yaml(path) == {"rate": 1e-3}
+
+
+junk = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.lists(st.integers()))
+
+
+@given(st.sampled_from(leaves(SHIPPED)), junk)
+def test_no_value_gives_a_traceback(key: str, value: Any) -> None:
+    try:
+        assert isinstance(check_params(changed(key, value), "params.yaml"), Params)
+    except UserError as error:
+        assert key.split(".")[0] in str(error)
+
+
+def test_overlay_replaces_leaves_only() -> None:
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
+    assert overlay(base, {"a": {"c": [9]}}) == {"a": {"b": 1, "c": [9]}, "d": 3}
+    assert base["a"] == {"b": 1, "c": [1, 2]}
+
+
+def test_an_unknown_profile_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="Profiles: default, smoke"):
+        profile_params(ROOT, "smok")

@@ -1,0 +1,158 @@
+import gzip
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepdigits.data import sources
+from deepdigits.data.idx import encode_idx
+from deepdigits.data.sources import Downloader, Unreachable, WrongBytes, fetch_all, gunzip
+from deepdigits.errors import UserError
+from deepdigits.files import sha256
+
+CONTENT = b"forty-seven megabytes of digits" * 40
+EXPECTED = {"file": sha256(CONTENT)}
+
+
+class Mirror(ThreadingHTTPServer):
+    """Answers each request with the next of `answers` (status, body), the last one for ever."""
+
+    def __init__(self, answers: list[tuple[int, bytes]]):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = answers
+        self.requests = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        status, body = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
+        self.server.requests += 1
+        self.send_response(status)
+        promised = len(body) if status != 206 else 2 * len(body)  # 206 here: promise twice what is sent
+        self.send_header("Content-Length", str(promised))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror() -> Iterator[type[Mirror]]:
+    servers: list[Mirror] = []
+
+    def start(*answers: tuple[int, bytes]) -> Mirror:
+        servers.append(Mirror(list(answers)))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1]
+
+    yield start  # type: ignore[misc]
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def downloader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)  # between retries
+    return Downloader(tmp_path / "cache", timeout_seconds=2, retries=2)
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def test_a_folder_serves_plain_and_compressed_files(tmp_path: Path, downloader: Downloader) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
+    (tmp_path / "file.gz").write_bytes(gzip.compress(CONTENT, 1))
+    assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
+
+
+def test_a_damaged_file_in_a_folder_is_never_passed_over(tmp_path: Path, downloader: Downloader, mirror) -> None:
+    (tmp_path / "file").write_bytes(CONTENT + b"x")
+    good = mirror((200, gzip.compress(CONTENT)))
+    with pytest.raises(WrongBytes, match=f"file: SHA-256 .* is {sha256(CONTENT + b'x')}, expected {EXPECTED['file']}"):
+        fetch_all([str(tmp_path), good.url], downloader, EXPECTED)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, downloader: Downloader) -> None:
+    with pytest.raises(UserError, match="MNIST_MIRROR.*is no folder"):
+        fetch_all([str(tmp_path / "nowhere")], downloader, EXPECTED)
+
+
+def test_mirrors_are_asked_in_order_until_one_has_the_file(downloader: Downloader, mirror) -> None:
+    html = mirror((200, b"<!doctype html><p>Please log in"))
+    broken = mirror((500, b""))
+    good = mirror((200, gzip.compress(CONTENT)))
+    never = mirror((200, b""))
+    fetched = fetch_all([closed_port(), broken.url, html.url, good.url, never.url], downloader, EXPECTED)
+    assert fetched["file"].data == CONTENT
+    assert fetched["file"].mirror == good.url
+    assert never.requests == 0
+    assert broken.requests == 1 + downloader.retries
+
+
+def test_a_mirror_that_recovers_is_retried(downloader: Downloader, mirror) -> None:
+    flaky = mirror((503, b""), (206, gzip.compress(CONTENT)), (200, gzip.compress(CONTENT)))
+    assert fetch_all([flaky.url], downloader, EXPECTED)["file"].data == CONTENT
+    assert flaky.requests == 3
+
+
+def test_what_was_downloaded_is_not_downloaded_again(downloader: Downloader, mirror) -> None:
+    server = mirror((200, gzip.compress(CONTENT)))
+    for _ in range(2):
+        fetch_all([server.url], downloader, EXPECTED)
+    assert server.requests == 1
+
+
+def test_wrong_bytes_everywhere_is_no_reason_to_fall_back(downloader: Downloader, mirror) -> None:
+    wrong = mirror((200, gzip.compress(b"something else")))
+    with pytest.raises(WrongBytes, match="expected"):
+        fetch_all([wrong.url, closed_port()], downloader, EXPECTED)
+    assert not list(downloader.cache.glob("*")), "a wrong file must not stay in the cache"
+
+
+def test_no_network_says_so_of_each_mirror(downloader: Downloader) -> None:
+    with pytest.raises(Unreachable, match=r"(?s)no mirror could be reached.*no connection.*no connection"):
+        fetch_all([closed_port(), closed_port()], downloader, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"plain", "not a gzip file"),
+        (gzip.compress(CONTENT)[:-5], "cut short"),
+        (gzip.compress(CONTENT) + b"more", "follow"),
+        (gzip.compress(bytes(sources.MAX_BYTES + 1)), "more than"),
+    ],
+    ids=["plain", "cut", "trailing", "bomb"],
+)
+def test_bad_gzip_is_refused(data: bytes, said: str) -> None:
+    with pytest.raises(WrongBytes, match=said):
+        gunzip(data, "f")
+
+
+def test_images_and_labels_must_belong_together() -> None:
+    train, test = sources.digits_splits()
+    files = sources.raw_bytes(train, test)
+    parsed_train, parsed_test = sources.mnist_splits(files)
+    assert np.array_equal(parsed_train.images, train.images)
+    assert np.array_equal(parsed_test.labels, test.labels)
+    with pytest.raises(UserError, match="1437 images.*360 labels"):
+        sources.mnist_splits(files | {"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]})
+    bad = encode_idx(np.full(len(test), 11, np.uint8))
+    with pytest.raises(UserError, match="label 11 at index 0"):
+        sources.mnist_splits(files | {"t10k-labels-idx1-ubyte": bad})

@@ -1,0 +1,274 @@
+"""Training on real images, small enough for a test: it learns, resumes exactly, selects by validation and stops by its rule."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from deepdigits.config import Augmentation, CnnNet, Fit, GanNet, GanStop, RnnNet, TrainGan
+from deepdigits.data.augmentation import random_affine
+from deepdigits.data.batches import InMemoryData
+from deepdigits.data.splits import Split, stratified_rows
+from deepdigits.errors import UserError
+from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
+from deepdigits.inference import load_network, probabilities
+from deepdigits.models import cnn, rnn
+from deepdigits.models.classifier import Classifier
+from deepdigits.models.gan import ConditionalGan, Discriminator, Generator, class_noise, generate
+from deepdigits.training import Fitted, fit, work_dir
+from deepdigits.weights import part_of, save_network
+
+CNN = CnnNet(widths=(8, 8, 8, 16, 16))
+RNN = RnnNet(cell="gru", hidden=16, layers=2, bidirectional=True, dropout=0.2)
+FIT = Fit(
+    epochs=3,
+    steps_per_epoch=15,
+    batch_size=64,
+    max_learning_rate=0.02,
+    weight_decay=0.0005,
+    label_smoothing=0.05,
+    gradient_clip=1.0,
+    seed=5,
+    augmentation=Augmentation(rotate_degrees=10.0, translate_pixels=1.0, scale_fraction=0.1, shear_degrees=5.0),
+)
+GAN_NET = GanNet(noise_dim=8, generator_widths=(8, 8), discriminator_widths=(8, 8, 8, 16))
+GAN = TrainGan(
+    net=GAN_NET,
+    stop=GanStop(fool_rate=0.9, diversity=0.9, patience=1),
+    max_epochs=3,
+    steps_per_epoch=10,
+    batch_size=32,
+    learning_rate=0.001,
+    r1_gamma=1.0,
+    r1_every=4,
+    ema_decay=0.99,
+    samples_per_class=10,
+    seed=6,
+)
+
+
+class KilledError(Exception):
+    """Stands for kill -9: nothing of ours runs after it."""
+
+
+class KillAt(Callback):
+    def __init__(self, step: int):
+        self.step = step
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.step -= 1
+        if self.step == 0:
+            raise KilledError
+
+
+@pytest.fixture(scope="module")
+def splits(digits_train: Split) -> tuple[Split, Split]:
+    rest, chosen = stratified_rows(digits_train.labels, 200, 0)
+    return digits_train.take(rest), digits_train.take(chosen)
+
+
+def train_classifier(module: Classifier, splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:
+    augment = partial(random_affine, config=FIT.augmentation)
+    data = InMemoryData(*splits, batch_size=64, steps_per_epoch=FIT.steps_per_epoch, seed=FIT.seed, augment=augment)
+    return fit(
+        module,
+        data,
+        epochs=FIT.epochs,
+        seed=FIT.seed,
+        monitor="val/accuracy",
+        mode="max",
+        checkpoint_dir=directory,
+        on_epoch=lambda *_: None,
+        callbacks=extra,
+        gradient_clip=FIT.gradient_clip,
+    )
+
+
+def train_gan(splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:
+    torch.manual_seed(GAN.seed)
+    train, validation = splits
+    measures = ValidationMeasures(train, validation, 10, GAN_NET.noise_dim, 1, directory / "grids")
+    return fit(
+        ConditionalGan(GAN),
+        InMemoryData(train, None, batch_size=32, steps_per_epoch=10, seed=GAN.seed),
+        epochs=GAN.max_epochs,
+        seed=GAN.seed,
+        monitor=MONITOR,
+        mode="min",
+        checkpoint_dir=directory,
+        on_epoch=lambda *_: None,
+        callbacks=[measures, *extra],
+    )
+
+
+def build(kind: str) -> Classifier:
+    torch.manual_seed(FIT.seed)
+    return cnn.lightning_module(CNN, FIT) if kind == "cnn" else rnn.lightning_module(RNN, FIT)
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("kind", ["cnn", "rnn"])
+def test_a_classifier_learns_and_its_file_scores_what_training_reported(
+    kind: str, splits: tuple[Split, Split], tmp_path: Path
+) -> None:
+    fitted = train_classifier(build(kind), splits, tmp_path)
+    best = fitted.history[fitted.best_epoch]
+    assert best["val/accuracy"] == max(row["val/accuracy"] for row in fitted.history)
+    assert best["val/accuracy"] > 0.5  # a tenth is chance
+    assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
+    assert set(best) == {"epoch", "train/accuracy", "train/loss", "val/accuracy", "val/loss"}
+
+    path = tmp_path / "model.safetensors"
+    save_network(kind, CNN if kind == "cnn" else RNN, part_of(fitted.state, "net."), path)
+    answers = probabilities(load_network(path), splits[1].images)
+    assert (answers.argmax(1) == splits[1].labels).mean() == pytest.approx(best["val/accuracy"])
+
+
+@pytest.mark.parametrize("step", [1, 20, 44])
+@pytest.mark.parametrize("kind", ["cnn", "rnn"])
+def test_a_killed_classifier_resumes_to_the_same_weights(
+    kind: str, step: int, splits: tuple[Split, Split], tmp_path: Path
+) -> None:
+    alone = train_classifier(build(kind), splits, tmp_path / "alone")
+    with pytest.raises(KilledError):
+        train_classifier(build(kind), splits, tmp_path / "killed", KillAt(step))
+    torch.manual_seed(999)  # whatever the new process has drawn meanwhile
+    module = build(kind)
+    resumed = train_classifier(module, splits, tmp_path / "killed")
+    assert equal(alone.state, resumed.state)
+    assert alone.history == resumed.history
+    assert alone.best_epoch == resumed.best_epoch
+
+
+@pytest.mark.parametrize("step", [15, 25])
+def test_a_killed_gan_resumes_to_the_same_weights(step: int, splits: tuple[Split, Split], tmp_path: Path) -> None:
+    alone = train_gan(splits, tmp_path / "alone")
+    with pytest.raises(KilledError):
+        train_gan(splits, tmp_path / "killed", KillAt(step))
+    resumed = train_gan(splits, tmp_path / "killed")
+    assert equal(alone.state, resumed.state)
+    assert alone.history == resumed.history
+    grids = sorted(path.name for path in (tmp_path / "killed" / "grids").iterdir())
+    assert grids == ["epoch_001.png", "epoch_002.png", "epoch_003.png"]
+    for name in grids:
+        assert (tmp_path / "killed/grids" / name).read_bytes() == (tmp_path / "alone/grids" / name).read_bytes()
+
+
+def test_a_gan_moves_towards_the_images(splits: tuple[Split, Split], tmp_path: Path) -> None:
+    fitted = train_gan(splits, tmp_path)
+    assert fitted.history[-1][MONITOR] < fitted.history[0][MONITOR]
+    assert fitted.history[fitted.best_epoch][MONITOR] == min(row[MONITOR] for row in fitted.history)
+    kept = Generator(GAN_NET)
+    kept.load_state_dict(part_of(fitted.state, "averaged.module."))
+    images = generate(kept, *class_noise(3, GAN_NET.noise_dim, 0))
+    assert images.shape == (30, 28, 28)
+    assert images.dtype == np.uint8
+
+
+def test_training_that_diverges_says_which_figure_and_what_to_do(splits: tuple[Split, Split], tmp_path: Path) -> None:
+    module = build("cnn")
+    with torch.no_grad():
+        next(module.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match=r"epoch 1: train/loss, val/loss is not a number. Lower the learning rate"):
+        train_classifier(module, splits, tmp_path)
+
+
+def test_checkpoints_of_other_parameters_are_never_resumed(tmp_path: Path) -> None:
+    old = work_dir(tmp_path, "train_cnn", "a" * 64)
+    (old / "last.ckpt").touch()
+    other = work_dir(tmp_path, "train_rnn", "a" * 64)
+    new = work_dir(tmp_path, "train_cnn", "b" * 64)
+    assert list(new.iterdir()) == []
+    assert not old.exists()
+    assert other.exists()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "stops"),
+    [
+        ([(0.95, 0.95), (0.95, 0.95)], True),
+        ([(0.95, 0.95), (0.85, 0.95), (0.95, 0.95)], False),
+        ([(1.0, 0.01), (1.0, 0.01), (1.0, 0.01)], False),
+        ([(0.5, 1.0)] * 5, False),
+    ],
+    ids=["both hold for two", "broken off", "collapsed inside each class", "never fools"],
+)
+def test_the_stopping_rule(epochs: list[tuple[float, float]], stops: bool) -> None:
+    rule = FoolRateStopping(GanStop(fool_rate=0.9, diversity=0.9, patience=2))
+    trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    for fooled, diverse in epochs:
+        trainer.callback_metrics.update(
+            {"val/fool_rate": torch.tensor(fooled), "val/diversity_min": torch.tensor(diverse)}
+        )
+        rule.on_train_epoch_end(trainer, ConditionalGan(GAN))
+    assert trainer.should_stop == stops
+    assert rule.reason == ("fool_rate" if stops else "max_epochs")
+
+
+def test_the_stopping_rule_ends_training_and_survives_a_resume(splits: tuple[Split, Split], tmp_path: Path) -> None:
+    easy = GanStop(fool_rate=0.0, diversity=0.0, patience=2)
+    rule = FoolRateStopping(easy)
+    rule.streak = 1
+    restored = FoolRateStopping(easy)
+    restored.load_state_dict(rule.state_dict())
+    assert restored.streak == 1
+    measured = train_gan(splits, tmp_path, FoolRateStopping(GanStop(fool_rate=0.0, diversity=0.0, patience=1)))
+    fooled = [row["val/fool_rate"] > 0 for row in measured.history]
+    assert len(measured.history) == (fooled.index(True) + 1 if True in fooled else 3)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
+def test_the_rnn_is_what_params_say(cell: Any, layers: int, bidirectional: bool) -> None:
+    network = rnn.Rnn(RnnNet(cell=cell, hidden=12, layers=layers, bidirectional=bidirectional, dropout=0.0))
+    assert type(network.recurrence) is rnn.CELLS[cell]
+    assert network.recurrence.num_layers == layers
+    assert network(torch.rand(3, 1, 28, 28)).shape == (3, 10)
+
+
+def test_the_rnn_reads_rows_in_order() -> None:
+    network = rnn.Rnn(RNN).eval()
+    image = torch.rand(1, 1, 28, 28)
+    assert not torch.allclose(network(image), network(image.flip(2)))
+
+
+def test_the_default_cnn_has_the_stated_size_and_shapes() -> None:
+    network = cnn.Cnn(CnnNet(widths=(16, 32, 32, 64, 64))).eval()
+    assert sum(parameter.numel() for parameter in network.parameters()) < 150_000
+    images = torch.rand(2, 1, 28, 28)
+    assert network(images).shape == (2, 10)
+    assert torch.allclose(network.head(network.features(images)), network(images))
+
+
+def test_the_discriminator_looks_at_the_digit() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(GAN_NET)
+    image = torch.rand(1, 1, 28, 28).expand(2, -1, -1, -1)
+    one, two = network(image, torch.tensor([1, 2]))
+    assert one != two
+
+
+def test_a_damaged_or_foreign_model_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_network("cnn", CNN, cnn.Cnn(CNN).state_dict(), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_network(path)
+    path.write_bytes(whole)
+    save_network("cnn", CNN.model_copy(update={"widths": (4, 4, 4, 4, 4)}), {}, tmp_path / "other.safetensors")
+    (tmp_path / "other.json").rename(tmp_path / "model.json")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_network(path)
+    path.unlink()
+    with pytest.raises(UserError, match="missing"):
+        load_network(path)
