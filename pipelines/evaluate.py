@@ -12,6 +12,7 @@ import torch
 from deepdigits import paths
 from deepdigits.compute import use_threads
 from deepdigits.config import Evaluate, load_params
+from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import Split, load_split, subset
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.classification import (
@@ -35,7 +36,7 @@ from deepdigits.evaluation.generative import (
     frechet_distance,
     manifold_metrics,
 )
-from deepdigits.files import file_sha256, read_json, write_csv, write_json
+from deepdigits.files import file_sha256, write_csv, write_json
 from deepdigits.inference import features, load_network, probabilities
 from deepdigits.lineage import Lineage, stage_lineage
 from deepdigits.models.cnn import Cnn
@@ -52,7 +53,7 @@ def main() -> None:
     params = load_params()
     config = params.evaluate
     use_threads(params.compute.threads)
-    manifest = read_json(paths.MANIFEST)
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
     validation, test = (load_split(paths.split_file(name)) for name in ("validation", "test"))
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
 

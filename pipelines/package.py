@@ -10,6 +10,7 @@ from deepdigits import paths
 from deepdigits.cards import model_card
 from deepdigits.compute import use_threads
 from deepdigits.config import Package, load_params
+from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import Split, load_split
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_bytes, write_npz, write_text
@@ -26,7 +27,7 @@ from deepdigits.tracking import DatasetIdentity, stage_run
 def main() -> None:
     params = load_params()
     use_threads(params.compute.threads)
-    manifest = read_json(paths.MANIFEST)
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
     metrics = {key: value for name in METRIC_FILES for key, value in read_json(paths.METRICS / f"{name}.json").items()}
     lineage = stage_lineage("package", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "package", {}, "packaging") as run:
@@ -89,7 +90,7 @@ def package_model(model: str, validation: Split, config: Package) -> float:
 
 
 def page(manifest: dict[str, Any], metrics: dict[str, Any], gates: list[dict[str, Any]], profile: str) -> str:
-    verdict = read_json(paths.METRICS / "validate.json")
+    verdict = read_json(paths.VERDICT)
     root = paths.REPORT.parent
     progress = [path.relative_to(root).as_posix() for path in sorted(paths.GAN_PROGRESS.glob("*.png"))]
     return report_page(manifest, metrics, gates, verdict, progress, profile)

@@ -11,9 +11,10 @@ from deepdigits import paths
 from deepdigits.compute import use_threads
 from deepdigits.config import TrainGan, load_params
 from deepdigits.data.batches import InMemoryData
+from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
-from deepdigits.files import file_sha256, read_json, write_csv, write_json
+from deepdigits.files import file_sha256, write_csv, write_json
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.lineage import stage_lineage
 from deepdigits.models.gan import ConditionalGan
@@ -31,7 +32,7 @@ def main() -> None:
     use_threads(params.compute.threads)
     config = params.train_gan
     lineage = stage_lineage("train_gan", params.profile)
-    dataset = DatasetIdentity.of(read_json(paths.MANIFEST))
+    dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.fingerprint)
     stopping = FoolRateStopping(config.stop)
     with stage_run(lineage, dataset, "train_gan", {"model": "gan"}, "training") as run:

@@ -34,9 +34,9 @@ def main() -> None:
         run.file(paths.DATA_DOCS)
         run.metrics({"expectations": float(len(verdict.outcomes)), "failed": float(len(verdict.failed))})
         run.description(f"Data validation of {manifest['title']}: {'passed' if verdict.success else 'FAILED'}.")
+        write_json(paths.VERDICT, verdict_summary(verdict, manifest))
         if not verdict.success:
             raise UserError(failure_message(verdict))
-        write_json(paths.METRICS / "validate.json", verdict_summary(verdict, manifest))
 
 
 def write_docs(verdict: Verdict, splits: dict[str, Split], example_count: int, title: str) -> None:

@@ -14,6 +14,8 @@ MANIFEST = PROCESSED / "manifest.json"
 MODELS = Path("models")
 
 METRICS = Path("reports/metrics")
+VERDICT = METRICS / "validate.json"
+
 PLOTS = Path("reports/plots")
 DATA_DOCS = Path("reports/data_docs")
 GAN_PROGRESS = Path("reports/figures/gan_progress")

@@ -70,7 +70,9 @@ def test_a_missing_key_and_a_dataset_without_gates_are_named() -> None:
         check_params(data, "params.yaml")
 
 
-@pytest.mark.parametrize("text", ["a: b: c", "- 1", "", "a: 1\na: 2", "\0"], ids=["nested", "list", "empty", "twice", "nul"])
+@pytest.mark.parametrize(
+    "text", ["a: b: c", "- 1", "", "a: 1\na: 2", "\0"], ids=["nested", "list", "empty", "twice", "nul"]
+)
 def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)

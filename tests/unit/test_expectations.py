@@ -61,20 +61,29 @@ def test_the_pages_are_the_same_each_time_and_load_nothing(good: Splits) -> None
 
 
 FAULTS: dict[str, tuple[Callable[[Splits], Splits], str]] = {
-    "inverted pixels": (lambda s: {**s, "train": with_images(s["train"], lambda x: 255 - x)}, "mean pixel of each split"),
+    "inverted pixels": (
+        lambda s: {**s, "train": with_images(s["train"], lambda x: 255 - x)},
+        "mean pixel of each split",
+    ),
     "one blank image": (lambda s: {**s, "test": with_images(s["test"], lambda x: put(x, 7, 0))}, "full ink"),
     "one saturated image": (lambda s: {**s, "test": with_images(s["test"], lambda x: put(x, 7, 255))}, "background"),
     "shifted off centre": (lambda s: {**s, "test": with_images(s["test"], lambda x: np.roll(x, 4, 2))}, "horizontally"),
     "rotated split": (lambda s: {**s, "test": with_images(s["test"], lambda x: np.rot90(x, 1, (1, 2)))}, "looks alike"),
     "test image in train": (
-        lambda s: {**s, "train": Split(np.concatenate([s["train"].images[1:], s["test"].images[:1]]), s["train"].labels)},
+        lambda s: {
+            **s,
+            "train": Split(np.concatenate([s["train"].images[1:], s["test"].images[:1]]), s["train"].labels),
+        },
         "stands twice",
     ),
     "shuffled labels": (
         lambda s: {**s, "train": Split(s["train"].images, np.random.default_rng(0).permutation(s["train"].labels))},
         "look different from one another",
     ),
-    "a missing class": (lambda s: {**s, "test": s["test"].take(np.flatnonzero(s["test"].labels != 3))}, "every digit is in"),
+    "a missing class": (
+        lambda s: {**s, "test": s["test"].take(np.flatnonzero(s["test"].labels != 3))},
+        "every digit is in",
+    ),
     "a label of 10": (
         lambda s: {**s, "train": Split(s["train"].images, np.where(np.arange(1200) == 5, 10, s["train"].labels))},
         "every label is a digit",

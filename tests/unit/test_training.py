@@ -1,4 +1,4 @@
-"""Training on real images, small enough for a test: it learns, resumes exactly, selects by validation and stops by its rule."""
+"""Training on real images, small enough for a test: it learns, resumes exactly, selects by validation, and stops."""
 
 from functools import partial
 from pathlib import Path

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deepdigits.config import DatasetName
 from deepdigits.data.splits import Split
-from deepdigits.files import sha256
+from deepdigits.errors import UserError
+from deepdigits.files import read_json, sha256
 
 TITLES: dict[DatasetName, str] = {
     "mnist": "MNIST handwritten digits",
@@ -40,6 +42,24 @@ def describe(
         "splits": described,
         "split_seed": split_seed,
     }
+
+
+def validated_manifest(manifest_file: Path, verdict_file: Path) -> Any:
+    """The manifest, once the verdict says that these very data met every expectation.
+
+    DVC runs no later stage after a failed validation; this holds too where a stage is started by hand.
+
+    Raises:
+        UserError: a file is missing, validation failed, or it judged other data.
+    """
+    manifest, verdict = read_json(manifest_file), read_json(verdict_file)
+    if verdict["dataset.sha256"] != manifest["sha256"]:
+        raise UserError(f"{verdict_file} judges other data than {manifest_file} describes. Run: dvc repro validate")
+    if verdict["success"] is not True:
+        raise UserError(
+            f"{verdict_file}: the data failed validation; nothing is trained on them. Run: dvc repro validate"
+        )
+    return manifest
 
 
 def _describe_split(split: Split) -> dict[str, Any]:

@@ -1,0 +1,117 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from deepdigits.cards import model_card
+from deepdigits.config import CnnNet, GanNet, RnnNet, load_params
+from deepdigits.data.splits import Split
+from deepdigits.errors import UserError
+from deepdigits.gates import RULES, check_gates
+from deepdigits.models.cnn import Cnn
+from deepdigits.models.gan import Generator
+from deepdigits.models.rnn import Rnn
+from deepdigits.packaging import (
+    Exported,
+    ExportedClassifier,
+    ExportedGenerator,
+    Golden,
+    check_onnx,
+    export_onnx,
+    golden_examples,
+)
+from tests.conftest import ROOT
+
+GATES = load_params(ROOT / "params.yaml").gates["mnist"]
+GOOD = {
+    "cnn.test.accuracy": 0.996,
+    "cnn.test.min_class_recall": 0.99,
+    "cnn.test.ece": 0.01,
+    "rnn.test.accuracy": 0.994,
+    "rnn.test.min_class_recall": 0.985,
+    "rnn.test.ece": 0.01,
+    "gan.fid_ratio": 2.5,
+    "gan.coverage": 0.9,
+    "gan.diversity_min": 0.95,
+    "gan.class_accuracy": 0.98,
+}
+
+
+def exported(kind: str) -> Exported:
+    torch.manual_seed(0)
+    if kind == "gan":
+        return ExportedGenerator(
+            Generator(GanNet(noise_dim=8, generator_widths=(8, 4), discriminator_widths=(4,) * 4)).eval()
+        )
+    if kind == "cnn":
+        return ExportedClassifier(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
+    return ExportedClassifier(Rnn(RnnNet(cell=kind, hidden=8, layers=2, bidirectional=True, dropout=0.1)).eval())  # type: ignore[arg-type]
+
+
+def inputs(kind: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    if kind == "gan":
+        return {"noise": rng.standard_normal((5, 8), np.float32), "digit": np.arange(5)}
+    return {"images": rng.integers(0, 256, (5, 28, 28)).astype(np.uint8)}
+
+
+@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "gan"])
+def test_the_onnx_file_answers_as_pytorch_and_names_no_path(kind: str) -> None:
+    module = exported(kind)
+    golden = golden_examples(module, inputs(kind))
+    data = export_onnx(module, golden.inputs)
+    assert check_onnx(data, golden, 1e-5, kind) <= 1e-5
+    for trace in (b"/deepdigits", b".py", b"stack_trace", b"pkg.torch"):
+        assert trace not in data
+
+
+def test_equal_networks_give_equal_onnx_bytes_in_another_process_and_folder(tmp_path: Path) -> None:
+    here = hashlib.sha256(export_onnx(exported("cnn"), inputs("cnn"))).hexdigest()
+    script = (
+        "import hashlib; from tests.unit.test_packaging import *; "
+        "print(hashlib.sha256(export_onnx(exported('cnn'), inputs('cnn'))).hexdigest())"
+    )
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-1] == here
+
+
+def test_an_onnx_file_of_other_weights_is_refused() -> None:
+    golden = golden_examples(exported("cnn"), inputs("cnn"))
+    other = exported("cnn")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+    with pytest.raises(UserError, match="cnn: the ONNX file differs from PyTorch by .*onnx_tolerance"):
+        check_onnx(export_onnx(other, golden.inputs), golden, 1e-4, "cnn")
+    wrong = Golden(golden.inputs, {**golden.outputs, "label": golden.outputs["label"].astype(np.int32)})
+    with pytest.raises(UserError, match="int64"):
+        check_onnx(export_onnx(exported("cnn"), golden.inputs), wrong, 1e-4, "cnn")
+
+
+def test_good_models_pass_every_floor() -> None:
+    checked = check_gates(GOOD, GATES)
+    assert all(gate["passed"] for gate in checked)
+    assert len(checked) == 10
+
+
+@pytest.mark.parametrize("key", GOOD)
+@pytest.mark.parametrize("value", [None, float("nan"), "high", "bad"])
+def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: object) -> None:
+    model, _, metric = key.partition(".")
+    sign = next(sign for name, sign in RULES[model].values() if name == metric)
+    bad = {**GOOD, key: -sign * 1e3 if value == "bad" else value}
+    failed = [gate for gate in check_gates(bad, GATES) if not gate["passed"]]
+    assert [(gate["model"], gate["metric"]) for gate in failed] == [(model, metric)]
+
+
+def test_a_card_needs_every_figure_it_shows(digits: tuple[Split, Split]) -> None:
+    manifest = {"name": "digits", "title": "Digits", "source": "UCI", "sha256": "0", "splits": {"train": {"count": 9}}}
+    with pytest.raises(Exception, match="undefined|no attribute"):
+        model_card("cnn", manifest, {"config": {}}, {}, [])

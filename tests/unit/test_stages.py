@@ -1,0 +1,70 @@
+"""dvc.yaml tells the truth: each stage declares exactly the files it imports and the params it reads."""
+
+from pathlib import Path
+
+import pytest
+
+from deepdigits.config import Params, read_yaml
+from tests.closure import ROOT, import_closure, params_read
+
+PIPELINE = read_yaml(ROOT / "dvc.yaml")
+STAGES = PIPELINE["stages"]
+ALIASES = {name: field.alias for name, field in Params.model_fields.items() if field.alias}
+CODE = ("src/", "pipelines/")
+
+
+def test_the_seven_stages_are_there_in_order() -> None:
+    assert list(STAGES) == ["ingest", "validate", "train_cnn", "train_rnn", "train_gan", "evaluate", "package"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_code_is_what_the_stage_imports(stage: str) -> None:
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(CODE)}
+    assert declared == import_closure(ROOT / "pipelines" / f"{stage}.py")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_params_are_what_the_stage_reads(stage: str) -> None:
+    assert set(STAGES[stage]["params"]) == params_read(ROOT / "pipelines" / f"{stage}.py", ALIASES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_declared_data_are_outs_of_earlier_stages(stage: str) -> None:
+    earlier = list(STAGES)[: list(STAGES).index(stage)]
+    made = {out for name in earlier for out in outs_of(name)}
+    assert {dep for dep in STAGES[stage]["deps"] if not dep.startswith(CODE)} <= made
+
+
+@pytest.mark.parametrize("stage", ["train_cnn", "train_rnn", "train_gan", "evaluate", "package"])
+def test_nothing_runs_after_a_failed_validation(stage: str) -> None:
+    assert "reports/metrics/validate.json" in STAGES[stage]["deps"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_only_evaluate_and_validate_see_the_test_images(stage: str) -> None:
+    sees = "data/processed/test.npz" in STAGES[stage]["deps"]
+    assert sees == (stage in ("validate", "evaluate"))
+
+
+def test_every_stage_describes_itself() -> None:
+    assert all(len(STAGES[stage]["desc"]) > 20 for stage in STAGES)
+
+
+def test_the_closure_sees_what_it_must(tmp_path: Path) -> None:
+    """The checks above can fail: a lazy import and a whole `params` are found."""
+    module = ROOT / "pipelines" / "train_gan.py"
+    assert "src/deepdigits/evaluation/generative.py" in import_closure(module)
+    assert "src/deepdigits/models/cnn.py" not in import_closure(module)
+    lazy = tmp_path / "lazy.py"
+    lazy.write_text(
+        "def f(params):\n    from deepdigits.gates import RULES\n    return params.a.b, params.a.b.c, RULES\n"
+    )
+    assert params_read(lazy, {}) == {"a.b"}
+    lazy.write_text("def f(params):\n    return g(params)\n")
+    with pytest.raises(AssertionError, match="handed on whole"):
+        params_read(lazy, {})
+
+
+def outs_of(stage: str) -> list[str]:
+    entries = [*STAGES[stage].get("outs", []), *STAGES[stage].get("metrics", [])]
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]

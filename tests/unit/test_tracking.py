@@ -1,0 +1,140 @@
+"""Runs in a real SQLite store in a temporary folder."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+
+from deepdigits.errors import Terminated, UserError
+from deepdigits.lineage import Lineage, git_state, stage_fingerprint
+from deepdigits.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
+from tests.conftest import ROOT
+
+LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, "e" * 64)
+DATASET = DatasetIdentity("digits", "d" * 64, "Digits", {"train": 1})
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # MLflow keeps connections by address, and the address is the same relative one in every folder.
+    SqlAlchemyStore._engine_map.clear()
+    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
+    return tmp_path
+
+
+def runs(status: str) -> list[str]:
+    client = open_store()
+    experiment = client.get_experiment_by_name("digits")
+    return [
+        run.info.run_name for run in client.search_runs([experiment.experiment_id], f"attributes.status = '{status}'")
+    ]
+
+
+def test_a_run_carries_its_lineage_dataset_and_curve(own_store: Path) -> None:
+    (own_store / "note.txt").write_text("hello")
+    with stage_run(LINEAGE, DATASET, "train_cnn", {"model.sha256": "m"}, "training") as log:
+        log.params({"fit": {"epochs": 2}})
+        for epoch in (1, 2):
+            log.metrics({"val/accuracy": epoch / 2}, step=epoch)
+        log.file(own_store / "note.txt", "notes")
+    client = open_store()
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    run = find_run(client, experiment, {"stage": "train_cnn", "model.sha256": "m"})
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"fit.epochs": "2"}
+    assert {"git.commit", "git.dirty", "stage.fingerprint", "environment.sha256", "dataset.sha256"} < set(run.data.tags)
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "val/accuracy")] == [0.5, 1.0]
+    assert run.inputs.dataset_inputs[0].dataset.name == "digits"
+    assert not Path(run.info.artifact_uri).is_absolute()
+    assert (own_store / run.info.artifact_uri / "notes" / "note.txt").read_text() == "hello"
+    assert find_run(client, experiment, {"stage": "train_cnn", "model.sha256": "other"}) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(UserError("bad data"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (Terminated(), "KILLED")]
+)
+def test_a_run_that_ends_badly_says_so(error: BaseException, status: str) -> None:
+    with pytest.raises(type(error)), stage_run(LINEAGE, DATASET, "train_cnn", {}, "training"):
+        raise error
+    assert runs(status) == ["train_cnn"]
+    assert runs("FINISHED") == []
+
+
+def test_a_run_of_a_killed_process_is_closed_by_the_next(own_store: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from tests.unit.test_tracking import *\n"
+        "with stage_run(LINEAGE, DATASET, 'killed', {}, 'training'):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=own_store, env=environment, check=False)
+    assert done.returncode == -9
+    assert runs("RUNNING") == ["killed"]
+    with stage_run(LINEAGE, DATASET, "next", {}, "training"):
+        assert runs("RUNNING") == ["next"]
+    assert runs("KILLED") == ["killed"]
+
+
+def test_a_store_that_cannot_be_opened_is_named_without_its_password(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own_store / "file").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own_store}/file/mlflow.db")
+    with pytest.raises(UserError, match="file/mlflow.db cannot be opened"):
+        open_store()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError) as caught:
+        open_store()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_damaged_store_is_named(own_store: Path) -> None:
+    (own_store / "mlruns").mkdir()
+    (own_store / "mlruns/mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(UserError, match="mlruns/mlflow.db cannot be opened"):
+        open_store()
+
+
+def test_the_experiment_is_made_for_model_development(own_store: Path) -> None:
+    with stage_run(LINEAGE, DATASET, "ingest", {}, "ingest"):
+        pass
+    with sqlite3.connect(own_store / "mlruns/mlflow.db") as database:
+        (location,) = database.execute("SELECT artifact_location FROM experiments WHERE name = 'digits'").fetchone()
+    assert location == "mlruns/artifacts/digits"
+
+
+def test_flatten() -> None:
+    assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
+
+
+def test_the_fingerprint_follows_bytes_and_values(own_store: Path) -> None:
+    (own_store / "dvc.yaml").write_text("stages: {s: {cmd: x, deps: [code.py, folder], params: [a.b]}}")
+    (own_store / "params.yaml").write_text("a: {b: 1, c: 1}")
+    (own_store / "code.py").write_text("pass")
+    (own_store / "folder").mkdir()
+    (own_store / "folder/x").write_text("1")
+    prints = [stage_fingerprint("s")]
+    (own_store / "params.yaml").write_text("a: {b: 1, c: 2}")
+    assert stage_fingerprint("s") == prints[0]
+    for path, text in (("params.yaml", "a: {b: 2}"), ("code.py", "pass "), ("folder/x", "2")):
+        (own_store / path).write_text(text)
+        prints.append(stage_fingerprint("s"))
+    assert len(set(prints)) == 4
+    (own_store / "code.py").unlink()
+    with pytest.raises(UserError, match="code.py, which stage s depends on, is missing"):
+        stage_fingerprint("s")
+    with pytest.raises(UserError, match="no stage 't'"):
+        stage_fingerprint("t")
+
+
+def test_outside_a_repository_the_commit_is_unknown(own_store: Path) -> None:
+    assert git_state() == ("unknown", True)
