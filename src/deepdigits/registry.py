@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -23,9 +22,6 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 from deepdigits.lineage import stage_lineage
-
-# MLflow would have `predict` annotated to derive a signature; ours is given.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 from deepdigits.pyfunc import classifier, generator
 from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, flatten, open_store, stage_run
 

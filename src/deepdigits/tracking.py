@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -102,20 +103,23 @@ def open_store() -> MlflowClient:
     """
     uri = store_uri()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
     try:
-        if uri == DEFAULT_URI:
-            STORE_DIR.mkdir(exist_ok=True)
-            # Two processes that create the tables at once corrupt the file for good.
-            with FileLock(STORE_DIR / ".lock"):
-                client.search_experiments(max_results=1)
-        else:
-            client.search_experiments(max_results=1)
+        if uri != DEFAULT_URI:
+            return _connect(uri)
+        STORE_DIR.mkdir(exist_ok=True)
+        # Two processes that create the tables at once corrupt the file for good.
+        with FileLock(STORE_DIR / ".lock"):
+            return _connect(uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise UserError(
-            f"The MLflow store {_masked(uri)} cannot be opened: {str(error).splitlines()[0]}\n"
+            f"The MLflow store {_masked(uri)} cannot be opened: {_masked(str(error).splitlines()[0])}\n"
             "Check MLFLOW_TRACKING_URI, or unset it to use mlruns/ in this folder."
         ) from None
+
+
+def _connect(uri: str) -> MlflowClient:
+    client = MlflowClient(uri)
+    client.search_experiments(max_results=1)
     return client
 
 
@@ -156,7 +160,7 @@ def stage_run(
         client.set_terminated(log.run_id, "KILLED")
         raise
     except BaseException as error:
-        log.tags({"failure": str(error)[:5000] or type(error).__name__})
+        log.tags({"failure": _masked(str(error))[:5000] or type(error).__name__})
         client.set_terminated(log.run_id, "FAILED")
         raise
     client.set_terminated(log.run_id, "FINISHED")
@@ -188,8 +192,6 @@ def _close_orphans(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _masked(uri: str) -> str:
-    """Hide the password in `scheme://user:password@host`."""
-    scheme, separator, rest = uri.partition("://")
-    login, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{login.partition(':')[0]}:***@{host}" if at else uri
+def _masked(text: str) -> str:
+    """Hide the login in every `scheme://user:password@host`; MLflow's own messages quote the whole address."""
+    return re.sub(r"://[^/\s@]+@", "://***@", text)

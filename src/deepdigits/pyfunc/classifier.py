@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mlflow
 import numpy as np
 import onnxruntime
 from mlflow.pyfunc.model import PythonModelContext
+
+# MLflow would have `predict` annotated to derive a signature from it; ours is given when the model is logged.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class DigitClassifier(mlflow.pyfunc.PythonModel):
@@ -14,7 +19,6 @@ class DigitClassifier(mlflow.pyfunc.PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
 
-    # MLflow would take type hints here for a schema of its own; the signature is given when the model is logged.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         label, probabilities = self.session.run(["label", "probabilities"], {"images": np.asarray(model_input)})
         return {"label": label, "probabilities": probabilities}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mlflow
 import numpy as np
 import onnxruntime
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.model import PythonModelContext
+
+# MLflow would have `predict` annotated to derive a signature from it; ours is given when the model is logged.
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class DigitGenerator(mlflow.pyfunc.PythonModel):
@@ -19,7 +24,6 @@ class DigitGenerator(mlflow.pyfunc.PythonModel):
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
         self.noise_dim = self.session.get_inputs()[0].shape[1]
 
-    # MLflow would take type hints here for a schema of its own; the signature is given when the model is logged.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         digits, seeds = (np.asarray(model_input[name], dtype=np.int64) for name in ("digit", "seed"))
         if ((digits < 0) | (digits > 9)).any():
