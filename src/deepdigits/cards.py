@@ -13,12 +13,12 @@ NETWORKS = {
     "gan": "the generator of a class-conditional GAN, averaged over training",
 }
 CLASSIFIER_IO = (
-    "uint8 images `(n, 28, 28)`, ink 255 on background 0, in; `label` `(n,)` and `probabilities` `(n, 10)` out"
+    "Takes uint8 images `(n, 28, 28)`, ink 255 on background 0; returns `label` `(n,)` and `probabilities` `(n, 10)`."
 )
 INTERFACES = {
     "cnn": CLASSIFIER_IO,
     "rnn": CLASSIFIER_IO,
-    "gan": "columns `digit` (0 to 9) and `seed` (0 or more) in; `images` uint8 `(n, 28, 28)` out",
+    "gan": "Takes columns `digit` (0 to 9) and `seed` (0 or more); returns `images` uint8 `(n, 28, 28)`.",
 }
 
 
@@ -59,7 +59,7 @@ CARD = """# {{ manifest.name }}-{{ model }}
 
 ## Interface
 
-{{ interface[0]|upper if interface[0] != '`' else interface[0] }}{{ interface[1:] }}.
+{{ interface }}
 
 ## Intended use
 
@@ -73,8 +73,8 @@ postal, banking or medical documents without validation on such data.
 ## Data
 
 {{ manifest.title }}. Source: {{ manifest.source }}.
-{% for name, split in manifest.splits.items() %}
-- {{ name }}: {{ "{:,}".format(split.count) }} images
+{% for name in ('train', 'validation', 'test') %}
+- {{ name }}: {{ "{:,}".format(manifest.splits[name].count) }} images
 {% endfor %}
 - content SHA-256: `{{ manifest.sha256 }}`
 

@@ -90,8 +90,8 @@ def fit(
             trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
     except SIGTERMException:
         raise Terminated from None
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=False)
     return Fitted(best["state_dict"], int(best["epoch"]), history.rows)
 

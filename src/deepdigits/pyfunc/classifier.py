@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-
 import mlflow
 import numpy as np
 import onnxruntime
 from mlflow.pyfunc.model import PythonModelContext
 
-# MLflow would have `predict` annotated to derive a signature from it; ours is given when the model is logged.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
-
 
 class DigitClassifier(mlflow.pyfunc.PythonModel):
     """uint8 images `(n, 28, 28)`, ink 255 -> `label` int64 `(n,)`, `probabilities` float32 `(n, 10)`."""
+
+    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
