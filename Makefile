@@ -3,6 +3,8 @@
 PYTHON  ?= python3
 PROFILE ?= default
 PORT    ?= 5000
+# Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
+TORCH_INDEX ?=
 
 VENV := .venv
 # The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do.
@@ -73,6 +75,6 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Set PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned dependencies; this takes a few minutes."
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
