@@ -1,0 +1,84 @@
+"""Real `dvc repro` runs of the smoke profile in temporary clones; made once and shared by all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deepdigits.workspace import prepare
+from tests.conftest import ROOT
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A clone in which the pipeline runs, and what the first run printed."""
+
+    root: Path
+    environment: dict[str, str]
+    log: str = ""
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=600, check=False
+        )
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, *arguments)
+
+    def edit_params(self, old: str, new: str) -> None:
+        path = self.root / "params.yaml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    own = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**own, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def reproduce(root: Path, mirrors: Sequence[str] | None = None) -> Workspace:
+    prepare(ROOT, root, "smoke")
+    workspace = Workspace(root, environment())
+    if mirrors is not None:
+        workspace.environment.pop("MNIST_MIRROR", None)
+        path = root / "params.yaml"
+        lines = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
+        path.write_text(lines.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
+    done = workspace.run("dvc", "repro")
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return Workspace(root, workspace.environment, done.stdout + done.stderr)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """All seven stages, on MNIST where it can be had. The path has a space in it, as people's paths do."""
+    return reproduce(tmp_path_factory.mktemp("pipeline") / "a clone")
+
+
+@pytest.fixture(scope="session")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """All seven stages where no mirror answers."""
+    return reproduce(tmp_path_factory.mktemp("offline") / "clone", mirrors=(closed_port(), closed_port()))
+
+
+@pytest.fixture
+def moved(smoke: Workspace, tmp_path: Path) -> Workspace:
+    """The finished clone, moved to another folder; tests may change it."""
+    shutil.copytree(smoke.root, tmp_path / "moved", symlinks=True)
+    return Workspace(tmp_path / "moved", smoke.environment)

@@ -1,0 +1,331 @@
+"""What a person has after `make repro`, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+
+from deepdigits.config import read_yaml
+from deepdigits.files import file_sha256
+from tests.pipeline.conftest import Workspace, environment, reproduce
+
+MODELS = ("cnn", "rnn", "gan")
+
+
+def store(workspace: Workspace) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{workspace.root}/mlruns/mlflow.db")
+
+
+def metrics(workspace: Workspace) -> dict[str, Any]:
+    return dict(json.loads((workspace.root / "reports/metrics/evaluate.json").read_text()))
+
+
+def runs(workspace: Workspace) -> list[Any]:
+    client = store(workspace)
+    experiment = client.get_experiment_by_name(metrics(workspace)["dataset.name"])
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def versions(workspace: Workspace, model: str) -> list[Any]:
+    name = f"{metrics(workspace)['dataset.name']}-{model}"
+    return list(store(workspace).search_model_versions(f"name = '{name}'"))
+
+
+def outs(root: Path) -> list[Path]:
+    lock = read_yaml(root / "dvc.lock")["stages"]
+    return [root / out["path"] for stage in lock.values() for out in stage["outs"]]
+
+
+def test_every_out_is_there_and_the_second_run_does_nothing(smoke: Workspace) -> None:
+    assert len(read_yaml(smoke.root / "dvc.lock")["stages"]) == 7
+    assert all(path.exists() for path in outs(smoke.root))
+    before = len(runs(smoke))
+    done = smoke.run("dvc", "repro")
+    assert "Data and pipelines are up to date." in done.stdout
+    assert len(runs(smoke)) == before
+
+
+def test_another_clone_at_another_path_gives_the_same_bytes(smoke: Workspace, tmp_path: Path) -> None:
+    other = reproduce(tmp_path / "elsewhere")
+    assert (other.root / "dvc.lock").read_text() == (smoke.root / "dvc.lock").read_text()
+
+
+def test_no_out_tells_where_or_by_whom_it_was_made(smoke: Workspace) -> None:
+    words = [str(smoke.root).encode(), socket.gethostname().encode()]
+    for out in outs(smoke.root):
+        for path in [out] if out.is_file() else [item for item in out.rglob("*") if item.is_file()]:
+            if path.suffix not in (".npz", ".png", ".safetensors") and "ubyte" not in path.name:
+                assert not any(word in path.read_bytes() for word in words), path
+
+
+def test_metrics_are_flat_and_complete(smoke: Workspace) -> None:
+    found = metrics(smoke)
+    needed = {"cnn.test.accuracy", "rnn.test.accuracy", "gan.fid", "gan.fid_floor", "gan.coverage", "gan.fool_rate"}
+    assert needed | {"dataset.name", "mcnemar.p_value", "gan.precision", "gan.recall", "gan.density"} < set(found)
+    assert not any(isinstance(value, dict | list) for value in found.values())
+    for model in ("cnn", "rnn"):
+        assert (
+            found[f"{model}.test.accuracy_low"] < found[f"{model}.test.accuracy"] < found[f"{model}.test.accuracy_high"]
+        )
+    assert found["gan.feature_network_sha256"] == file_sha256(smoke.root / "models/cnn/model.safetensors")
+
+
+def test_one_finished_run_per_stage_and_model_with_its_identity(smoke: Workspace) -> None:
+    found = {run.info.run_name: run for run in runs(smoke)}
+    evaluated = [f"evaluate_{model}" for model in MODELS]
+    assert set(found) == {"ingest", "validate", "train_cnn", "train_rnn", "train_gan", *evaluated, "package"}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    commit = smoke.run("git", "rev-parse", "HEAD").stdout.strip()
+    for run in found.values():
+        assert run.data.tags["git.commit"] == commit
+        assert run.data.tags["git.dirty"] == "true"  # the profile has changed params.yaml
+        assert run.data.tags["profile"] == "smoke"
+        assert run.inputs.dataset_inputs
+        assert run.data.tags["mlflow.note.content"]
+    params = read_yaml(smoke.root / "params.yaml")
+    assert found["train_cnn"].data.params["fit.epochs"] == str(params["train_cnn"]["fit"]["epochs"])
+    history = store(smoke).get_metric_history(found["train_cnn"].info.run_id, "val/accuracy")
+    assert len(history) == params["train_cnn"]["fit"]["epochs"]
+    figures = store(smoke).list_artifacts(found["evaluate_cnn"].info.run_id, "figures")
+    assert {Path(figure.path).name for figure in figures} == {
+        "cnn_confusion.png",
+        "cnn_mistakes.png",
+        "cnn_reliability.png",
+    }
+
+
+def test_each_model_is_a_candidate_that_leads_back_to_its_origin(smoke: Workspace) -> None:
+    for model in MODELS:
+        (version,) = versions(smoke, model)
+        run = store(smoke).get_run(version.run_id)
+        weights = file_sha256(smoke.root / "models" / model / "model.safetensors")
+        assert version.aliases == ["candidate"]
+        assert version.tags["model.sha256"] == run.data.tags["model.sha256"] == weights
+        assert run.info.run_name == f"train_{model}"
+        assert {"git.commit", "git.dirty", "stage.fingerprint", "dataset.sha256", "environment.sha256"} < set(
+            version.tags
+        )
+        assert version.description == (smoke.root / "models" / model / "model_card.md").read_text()
+
+
+def test_a_moved_folder_serves_its_models_and_registers_nothing_twice(moved: Workspace) -> None:
+    script = (
+        "import mlflow, numpy as np, sys\n"
+        "mlflow.set_tracking_uri('sqlite:///mlruns/mlflow.db')\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "golden = np.load('models/cnn/golden.npz')\n"
+        "answer = model.predict(golden['in_images'])\n"
+        "assert (answer['label'] == golden['out_label']).all()\n"
+        "assert np.abs(answer['probabilities'] - golden['out_probabilities']).max() < 1e-5\n"
+    )
+    name = f"{metrics(moved)['dataset.name']}-cnn"
+    done = moved.python("-c", script, f"models:/{name}@candidate")
+    assert done.returncode == 0, done.stderr
+    for _ in range(2):
+        done = moved.run("deepdigits", "summary")
+        assert done.returncode == 0, done.stderr
+        assert f"{name} version 1" in done.stdout
+    assert len(versions(moved, "cnn")) == 1
+
+
+def test_a_store_that_never_saw_the_training_gets_a_restored_run(moved: Workspace) -> None:
+    (moved.root / "mlruns").rename(moved.root.parent / "lost")
+    assert moved.run("deepdigits", "summary").returncode == 0
+    (version,) = versions(moved, "gan")
+    run = store(moved).get_run(version.run_id)
+    assert run.data.tags["restored"] == "true"
+    epochs = json.loads((moved.root / "reports/metrics/train_gan.json").read_text())["gan.epochs"]
+    assert len(store(moved).get_metric_history(version.run_id, "val/fool_rate")) == epochs
+
+
+@pytest.mark.parametrize("model", ["cnn", "gan"])
+def test_mlflow_serves_a_registered_model(model: str, smoke: Workspace) -> None:
+    name = f"{metrics(smoke)['dataset.name']}-{model}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "-m",
+        f"models:/{name}@candidate",
+        "--env-manager",
+        "local",
+        "-p",
+        str(port),
+    ]
+    env = {**smoke.environment, "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
+    server = subprocess.Popen(command, cwd=smoke.root, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping")
+        if model == "cnn":
+            golden = np.load(smoke.root / "models/cnn/golden.npz")
+            answer = post(port, {"inputs": golden["in_images"][:3].tolist()})
+            assert answer["label"] == golden["out_label"][:3].tolist()
+            assert np.allclose(answer["probabilities"], golden["out_probabilities"][:3], atol=1e-5)
+        else:
+            columns = ["digit", "seed"]
+            answer = post(port, {"dataframe_split": {"columns": columns, "data": [[3, 1], [3, 2], [3, 1]]}})
+            images = np.array(answer["images"])
+            assert images.shape == (3, 28, 28)
+            assert (images[0] == images[2]).all()
+            assert (images[0] != images[1]).any()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                post(port, {"dataframe_split": {"columns": columns, "data": [[10, 1]]}})
+            assert refused.value.code == 400
+            assert "digit must be 0 to 9, not 10" in refused.value.read().decode()
+    finally:
+        subprocess.run(["kill", "--", f"-{server.pid}"], check=False)
+        server.wait(30)
+
+
+def wait_for(url: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} did not answer"
+            time.sleep(0.5)
+
+
+def post(port: int, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return dict(json.load(response)["predictions"])
+
+
+def test_data_outside_their_bands_stop_the_pipeline_before_training(moved: Workspace) -> None:
+    moved.edit_params("max_off_center_fraction: 0.001", "max_off_center_fraction: 0.002")
+    params = read_yaml(moved.root / "params.yaml")
+    band = params["validate"]["bands"][metrics(moved)["dataset.name"]]["pixel_mean"]
+    moved.edit_params(f"pixel_mean: {{high: {band['high']}, low: {band['low']}}}", "pixel_mean: {high: 2, low: 1}")
+    done = moved.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "the mean pixel of each split is in its band" in " ".join(done.stderr.replace("│", " ").split())
+    assert "Running stage 'train" not in done.stdout
+    assert "FAILED" in (moved.root / "reports/data_docs/index.html").read_text()
+
+
+def test_a_blank_image_is_named_and_shown_and_nothing_trains_on_it(moved: Workspace) -> None:
+    path = moved.root / "data/processed/train.npz"
+    with np.load(path) as arrays:
+        images, labels = arrays["images"].copy(), arrays["labels"]
+    images[5] = 0
+    path.unlink()  # it may be a link into DVC's cache
+    np.savez(path, images=images, labels=labels)
+    done = moved.python("-m", "pipelines.validate")
+    assert done.returncode == 1
+    assert "train/5" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((moved.root / "reports/data_docs").glob("failure_*.png"))
+    assert {run.info.run_name: run.info.status for run in runs(moved)[:1]} == {"validate": "FAILED"}
+    by_hand = moved.python("-m", "pipelines.train_cnn")
+    assert by_hand.returncode == 1
+    assert "the data failed validation" in by_hand.stderr
+
+
+def test_a_model_below_its_floor_is_refused_with_the_reason(moved: Workspace) -> None:
+    moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
+    done = moved.run("dvc", "repro")
+    assert done.returncode != 0
+    assert "gan: coverage is" in done.stderr
+    assert "must be >= 1.0" in done.stderr
+    assert "Running stage 'evaluate'" not in done.stdout
+    assert len(versions(moved, "gan")) == 1
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
+    stop: signal.Signals, code: int, moved: Workspace
+) -> None:
+    weights = moved.root / "models/rnn/model.safetensors"
+    before = file_sha256(weights)
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "pipelines.train_rnn"],
+        cwd=moved.root,
+        env=moved.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    for line in process.stdout:
+        if "epoch 1" in line:
+            process.send_signal(stop)
+            break
+    rest = process.stdout.read()
+    assert process.wait(60) == code
+    assert "Run `dvc repro` to go on" in rest
+    assert "Traceback" not in rest
+    assert file_sha256(weights) == before
+    assert runs(moved)[0].info.status == "KILLED"
+    done = moved.run("dvc", "repro", "--force", "--single-item", "train_rnn")
+    assert done.returncode == 0, done.stderr
+    assert file_sha256(weights) == before, "resumed training must end in the same bytes"
+
+
+def test_a_wrong_parameter_stops_with_one_message(moved: Workspace) -> None:
+    moved.edit_params("threads: 2", "thread: 2")
+    done = moved.python("-m", "pipelines.evaluate")
+    assert done.returncode == 1
+    assert "compute.thread: no such key; did you mean threads?" in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_plots_render(smoke: Workspace, tmp_path: Path) -> None:
+    done = smoke.run("dvc", "plots", "show", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "index.html").read_text()
+    for title in ("Accuracy by epoch", "Generator against discriminator", "CNN on the test images"):
+        assert title in page
+    assert "gan_samples.png" in page
+
+
+def test_offline_is_loud_and_carries_its_own_name(offline: Workspace) -> None:
+    assert "OFFLINE: the dataset is 'digits', not MNIST" in offline.log
+    assert metrics(offline)["dataset.name"] == "digits"
+    assert {run.data.tags["dataset.name"] for run in runs(offline)} == {"digits"}
+    assert {model.name for model in store(offline).search_registered_models()} == {
+        f"digits-{model}" for model in MODELS
+    }
+    assert "This is not MNIST" in (offline.root / "reports/index.html").read_text()
+    for model in MODELS:
+        assert "not MNIST" in (offline.root / "models" / model / "model_card.md").read_text()
+
+
+def test_offline_without_a_fallback_fails_and_says_what_to_set(offline: Workspace, tmp_path: Path) -> None:
+    text = (offline.root / "params.yaml").read_text().replace("offline_fallback: digits", "offline_fallback: null")
+    (tmp_path / "params.yaml").write_text(text)
+    env = {**environment(), "PYTHONPATH": f"{offline.root}:{offline.root / 'src'}"}
+    env.pop("MNIST_MIRROR", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.ingest"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Set MNIST_MIRROR" in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_registry_loads_no_pickle(smoke: Workspace) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{smoke.root}/mlruns/mlflow.db")
+    files = [path.name for path in (smoke.root / "mlruns/artifacts").rglob("*") if path.is_file()]
+    assert "model.onnx" in files
+    assert not [name for name in files if name.endswith((".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib"))]
