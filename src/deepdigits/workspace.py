@@ -30,7 +30,7 @@ def prepare(source: Path, target: Path, profile: str) -> None:
         if not (target / ".git").is_dir():
             _git(source, "clone", "--quiet", "--no-checkout", ".", str(target.resolve()))
         _git(target, "fetch", "--quiet", "origin", "HEAD")
-        _git(target, "reset", "--quiet", "--soft", "FETCH_HEAD")
+        _git(target, "reset", "--quiet", "--mixed", "FETCH_HEAD")
     except subprocess.CalledProcessError as error:
         raise UserError(f"{source} cannot be cloned to {target}: {error.stderr.strip()}") from None
     wanted = _files(source)

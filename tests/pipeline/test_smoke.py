@@ -63,12 +63,11 @@ def test_another_clone_at_another_path_gives_the_same_bytes(smoke: Workspace, tm
     assert (other.root / "dvc.lock").read_text() == (smoke.root / "dvc.lock").read_text()
 
 
-def test_no_out_tells_where_or_by_whom_it_was_made(smoke: Workspace) -> None:
-    words = [str(smoke.root).encode(), socket.gethostname().encode()]
+def test_no_out_tells_where_it_was_made(smoke: Workspace) -> None:
+    words = [str(smoke.root).encode(), b"site-packages"]
     for out in outs(smoke.root):
         for path in [out] if out.is_file() else [item for item in out.rglob("*") if item.is_file()]:
-            if path.suffix not in (".npz", ".png", ".safetensors") and "ubyte" not in path.name:
-                assert not any(word in path.read_bytes() for word in words), path
+            assert not any(word in path.read_bytes() for word in words), path
 
 
 def test_metrics_are_flat_and_complete(smoke: Workspace) -> None:
@@ -99,8 +98,8 @@ def test_one_finished_run_per_stage_and_model_with_its_identity(smoke: Workspace
     assert found["train_cnn"].data.params["fit.epochs"] == str(params["train_cnn"]["fit"]["epochs"])
     history = store(smoke).get_metric_history(found["train_cnn"].info.run_id, "val/accuracy")
     assert len(history) == params["train_cnn"]["fit"]["epochs"]
-    figures = store(smoke).list_artifacts(found["evaluate_cnn"].info.run_id, "figures")
-    assert {Path(figure.path).name for figure in figures} == {
+    figures = smoke.root / found["evaluate_cnn"].info.artifact_uri / "figures"
+    assert {figure.name for figure in figures.iterdir()} == {
         "cnn_confusion.png",
         "cnn_mistakes.png",
         "cnn_reliability.png",
@@ -112,7 +111,7 @@ def test_each_model_is_a_candidate_that_leads_back_to_its_origin(smoke: Workspac
         (version,) = versions(smoke, model)
         run = store(smoke).get_run(version.run_id)
         weights = file_sha256(smoke.root / "models" / model / "model.safetensors")
-        assert version.aliases == ["candidate"]
+        assert store(smoke).get_model_version_by_alias(version.name, "candidate").version == version.version
         assert version.tags["model.sha256"] == run.data.tags["model.sha256"] == weights
         assert run.info.run_name == f"train_{model}"
         assert {"git.commit", "git.dirty", "stage.fingerprint", "dataset.sha256", "environment.sha256"} < set(
@@ -265,6 +264,8 @@ def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that runs the tests in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout
     for line in process.stdout:
