@@ -63,8 +63,8 @@ endif
 lock: ## Renew requirements.lock from pyproject.toml
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet '.[dev,serve]'
-	@# A local version such as 2.13.0+cpu names a build of one index; the lock names the release.
-	@build/lock/bin/pip freeze --exclude deepdigits | sed 's/+[a-z0-9.]*$$//' > requirements.lock
+	@# The lock names torch's release, not one build of it: neither 2.13.0+cpu nor the CUDA packages that a GPU build brings.
+	@build/lock/bin/pip freeze --exclude deepdigits | grep -vE '^(nvidia|cuda|triton)' | sed 's/+[a-z0-9.]*$$//' > requirements.lock
 	@rm -rf build/lock
 
 clean: ## Remove the environment, caches and trial copies; keep data, models, reports and runs
