@@ -13,7 +13,6 @@ from deepdigits.data.manifest import describe
 from deepdigits.data.sources import (
     Downloader,
     Unreachable,
-    WrongBytes,
     digits_splits,
     fetch_all,
     mnist_splits,
@@ -60,8 +59,6 @@ def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, byt
     downloader = Downloader(paths.DOWNLOADS, config.timeout_seconds, config.retries)
     try:
         fetched = fetch_all(mirrors, downloader)
-    except WrongBytes:
-        raise
     except Unreachable as error:
         if config.offline_fallback is None:
             raise UserError(f"{error}\nSet MNIST_MIRROR, or ingest.offline_fallback: digits in params.yaml.") from None

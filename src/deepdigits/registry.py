@@ -23,7 +23,7 @@ from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 from deepdigits.lineage import stage_lineage
 from deepdigits.pyfunc import classifier, generator
-from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, flatten, open_store, stage_run
+from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 
@@ -186,7 +186,7 @@ def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:
     with stage_run(
         stage_lineage(stage, packaged.profile), packaged.dataset, f"{stage} (restored)", tags, "training"
     ) as run:
-        run.params(flatten({"net": packaged.description["config"]}))
+        run.params({"net": packaged.description["config"]})
         for row in packaged.history:
             run.metrics({key: value for key, value in row.items() if key != "epoch"}, step=int(row["epoch"]))
         run.file(packaged.directory / "model.safetensors", "weights")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deepdigits.workspace import prepare
-from tests.conftest import ROOT
+from tests.conftest import ROOT, closed_port
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,6 @@ def environment(**changes: str) -> dict[str, str]:
     own = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**own, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
-
-
-def closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def reproduce(root: Path, mirrors: Sequence[str] | None = None) -> Workspace:

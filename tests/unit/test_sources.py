@@ -1,5 +1,4 @@
 import gzip
-import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +12,7 @@ from deepdigits.data.idx import encode_idx
 from deepdigits.data.sources import Downloader, Unreachable, WrongBytes, fetch_all, gunzip
 from deepdigits.errors import UserError
 from deepdigits.files import sha256
+from tests.conftest import closed_port
 
 CONTENT = b"forty-seven megabytes of digits" * 40
 EXPECTED = {"file": sha256(CONTENT)}
@@ -66,12 +66,6 @@ def mirror() -> Iterator[type[Mirror]]:
 def downloader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Downloader:
     monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)  # between retries
     return Downloader(tmp_path / "cache", timeout_seconds=2, retries=2)
-
-
-def closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def test_a_folder_serves_plain_and_compressed_files(tmp_path: Path, downloader: Downloader) -> None:
