@@ -6,12 +6,14 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel
 
 from deepdigits import paths
+from deepdigits.calibration import fit_temperature, logits_of
 from deepdigits.config import Fit
-from deepdigits.data.augmentation import random_affine
-from deepdigits.data.batches import InMemoryData
+from deepdigits.data.augmentation import augment
+from deepdigits.data.batches import InMemoryData, OrderedBatches
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.files import file_sha256, write_csv, write_json
@@ -20,6 +22,8 @@ from deepdigits.models.classifier import Classifier
 from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir
 from deepdigits.weights import part_of, save_network
+
+TEMPERATURE = "net.temperature.value"
 
 
 def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier, lineage: Lineage) -> None:
@@ -33,9 +37,10 @@ def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier,
             run.metrics(metrics, step=epoch)
             report_epoch(lineage.stage, epoch, config.epochs, metrics)
 
+        data = load_batches(config)
         fitted = fit(
             module,
-            load_batches(config),
+            data,
             epochs=config.epochs,
             seed=config.seed,
             monitor="val/accuracy",
@@ -44,6 +49,7 @@ def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier,
             on_epoch=on_epoch,
             gradient_clip=config.gradient_clip,
         )
+        calibrate(module, fitted, data)
         write_outputs(name, net, fitted, lineage.stage)
         log_outputs(run, name, dataset, fitted, lineage.stage)
     shutil.rmtree(checkpoints)
@@ -57,8 +63,17 @@ def load_batches(config: Fit) -> InMemoryData:
         batch_size=config.batch_size,
         steps_per_epoch=config.steps_per_epoch,
         seed=config.seed,
-        augment=partial(random_affine, config=config.augmentation),
+        augment=partial(augment, config=config.augmentation),
     )
+
+
+def calibrate(module: Classifier, fitted: Fitted, data: InMemoryData) -> None:
+    """Set the temperature of the best epoch's weights by the validation images."""
+    module.load_state_dict(fitted.state)
+    batches = data.val_dataloader()
+    assert isinstance(batches, OrderedBatches)
+    temperature = fit_temperature(logits_of(module.net, batches), batches.labels.numpy())
+    fitted.state[TEMPERATURE] = torch.tensor(temperature)
 
 
 def write_outputs(name: str, net: BaseModel, fitted: Fitted, stage: str) -> None:
@@ -67,8 +82,9 @@ def write_outputs(name: str, net: BaseModel, fitted: Fitted, stage: str) -> None
     summary = {
         f"{name}.val.accuracy": best["val/accuracy"],
         f"{name}.val.loss": best["val/loss"],
+        f"{name}.val.temperature": float(fitted.state[TEMPERATURE]),
         f"{name}.best_epoch": fitted.best_epoch + 1,
-        f"{name}.parameters": sum(weight.numel() for key, weight in weights.items() if not is_batch_statistic(key)),
+        f"{name}.parameters": sum(weight.numel() for key, weight in weights.items() if not is_statistic(key)),
     }
     save_network(name, net, weights, model_file(name))
     write_csv(paths.PLOTS / f"{stage}.csv", fitted.history)
@@ -77,7 +93,8 @@ def write_outputs(name: str, net: BaseModel, fitted: Fitted, stage: str) -> None
 
 def log_outputs(run: RunLog, name: str, dataset: DatasetIdentity, fitted: Fitted, stage: str) -> None:
     best = fitted.history[fitted.best_epoch]
-    run.metrics({"best/accuracy": best["val/accuracy"], "best/loss": best["val/loss"]})
+    temperature = float(fitted.state[TEMPERATURE])
+    run.metrics({"best/accuracy": best["val/accuracy"], "best/loss": best["val/loss"], "temperature": temperature})
     run.tags({"model.sha256": file_sha256(model_file(name))})
     run.file(paths.PLOTS / f"{stage}.csv", "history")
     run.file(model_file(name), "weights")
@@ -91,5 +108,6 @@ def model_file(name: str) -> Path:
     return paths.MODELS / name / "model.safetensors"
 
 
-def is_batch_statistic(key: str) -> bool:
-    return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+def is_statistic(key: str) -> bool:
+    """Whether it was measured rather than trained."""
+    return key.endswith(("running_mean", "running_var", "num_batches_tracked", "temperature.value"))

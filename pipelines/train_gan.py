@@ -14,6 +14,7 @@ from deepdigits.data.batches import InMemoryData
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
+from deepdigits.evaluation.figures import save_animation
 from deepdigits.files import file_sha256, write_csv, write_json
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.lineage import stage_lineage
@@ -41,6 +42,7 @@ def main() -> None:
         write_outputs(config, fitted, stopping.reason)
         shutil.rmtree(paths.GAN_PROGRESS, ignore_errors=True)
         shutil.copytree(checkpoints / "grids", paths.GAN_PROGRESS)
+        save_animation(sorted(paths.GAN_PROGRESS.glob("*.png")), paths.GAN_PROGRESS / "progress.gif")
         log_outputs(run, dataset, fitted, stopping.reason)
     shutil.rmtree(checkpoints)
 
@@ -95,6 +97,7 @@ def log_outputs(run: RunLog, dataset: DatasetIdentity, fitted: Fitted, stopped_b
     run.tags({"model.sha256": file_sha256(MODEL), "stopped_by": stopped_by})
     run.file(paths.PLOTS / "train_gan.csv", "history")
     run.file(MODEL, "weights")
+    run.file(paths.GAN_PROGRESS / "progress.gif", "progress")
     ended = (
         "the samples fooled the discriminator often enough and stayed varied"
         if stopped_by == "fool_rate"

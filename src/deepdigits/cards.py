@@ -8,8 +8,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 NETWORKS = {
-    "cnn": "a convolutional network (five 3x3 convolutions, batch norm, global max pooling)",
-    "rnn": "a recurrent network that reads the image as a sequence of 28 rows",
+    "cnn": "a convolutional network (local contrast, five 3x3 convolutions, batch norm, global max pooling)",
+    "rnn": "a recurrent network that reads the image as a sequence of rows or pixels",
     "gan": "the generator of a class-conditional GAN, averaged over training",
 }
 CLASSIFIER_IO = (
@@ -91,7 +91,9 @@ The best epoch was chosen on the validation images; the test images were read on
 | precision, density | {{ "%.3f"|format(metrics.precision) }}, {{ "%.3f"|format(metrics.density) }} |
 | variety inside a class, over that of real images: mean, least | {{ "%.3f"|format(metrics.diversity) }}, {{ "%.3f"|format(metrics.diversity_min) }} |
 | read by the CNN as the digit asked for (95 % interval) | {{ "%.2f"|format(100 * metrics.class_accuracy) }} % ({{ "%.2f"|format(100 * metrics.class_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.class_accuracy_high) }}) |
-| share that fools the discriminator | {{ "%.3f"|format(metrics.fool_rate) }} |
+| accuracy on real test images of a CNN trained on generated ones alone (95 % interval) | {{ "%.2f"|format(100 * metrics.synthetic_accuracy) }} % ({{ "%.2f"|format(100 * metrics.synthetic_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.synthetic_accuracy_high) }}) |
+| distance to the nearest training image, over that of real test images: median, lowest percent | {{ "%.3f"|format(metrics.novelty) }}, {{ "%.3f"|format(metrics.novelty_lowest_percent) }} |
+| share that fools its own discriminator, and one trained anew (0.5 is ideal) | {{ "%.3f"|format(metrics.fool_rate) }}, {{ "%.3f"|format(metrics.fool_rate_fresh) }} |
 | training ended by | {{ metrics.stopped_by }} after {{ metrics.epochs }} epochs |
 
 FID is measured in the features of the CNN with weights `{{ metrics.feature_network_sha256 }}`; figures of other
@@ -102,7 +104,10 @@ feature networks do not compare.
 | macro F1 | {{ "%.4f"|format(metrics['test.macro_f1']) }} |
 | lowest recall of a digit | {{ "%.4f"|format(metrics['test.min_class_recall']) }} |
 | negative log-likelihood, nats | {{ "%.4f"|format(metrics['test.nll']) }} |
-| expected calibration error | {{ "%.4f"|format(metrics['test.ece']) }} |
+| expected calibration error, and before temperature scaling | {{ "%.4f"|format(metrics['test.ece']) }}, {{ "%.4f"|format(metrics['test.ece_uncalibrated']) }} |
+| temperature, fitted on validation and part of the model | {{ "%.3f"|format(metrics['test.temperature']) }} |
+| share of images that can be answered at 99.9 % accuracy | {{ "%.3f"|format(metrics['test.coverage_at_99_9']) }} |
+| accuracy under fifteen corruptions (MNIST-C): mean, worst | {{ "%.2f"|format(100 * metrics['test.corrupted_mean']) }} %, {{ "%.2f"|format(100 * metrics['test.corrupted_worst']) }} % |
 | validation accuracy | {{ "%.2f"|format(100 * metrics['val.accuracy']) }} % |
 | parameters | {{ "{:,}".format(metrics.parameters) }} |
 {% endif %}

@@ -93,6 +93,7 @@ class Augmentation(_Section):
     translate_pixels: Annotated[float, Field(ge=0, le=7)]
     scale_fraction: Annotated[float, Field(ge=0, le=0.5)]
     shear_degrees: Annotated[float, Field(ge=0, le=45)]
+    textured_fraction: Fraction
 
 
 class CnnNet(_Section):
@@ -100,11 +101,19 @@ class CnnNet(_Section):
 
 
 class RnnNet(_Section):
-    cell: Literal["gru", "lstm"]
+    cell: Literal["gru", "lstm", "s4d"]
     hidden: Annotated[int, Field(ge=1, le=2048)]
     layers: Annotated[int, Field(ge=1, le=8)]
     bidirectional: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _causal(self) -> RnnNet:
+        if self.cell == "s4d" and (self.bidirectional or self.hidden % 2):
+            raise ValueError(
+                "cell s4d reads forwards only and halves its width: bidirectional must be false, hidden even"
+            )
+        return self
 
 
 class Fit(_Section):
@@ -157,11 +166,32 @@ class TrainGan(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
+class Synthetic(_Section):
+    """The classifier that is trained on generated images alone."""
+
+    images: Annotated[int, Field(ge=1000, le=1_000_000)]
+    net: CnnNet
+    fit: Fit
+
+
+class FreshDiscriminator(_Section):
+    """The discriminator that is trained anew, on images which the GAN has not seen."""
+
+    steps: Annotated[int, Field(ge=1, le=1_000_000)]
+    batch_size: Annotated[int, Field(ge=2, le=8192)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+
+
 class Evaluate(_Section):
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     worst_mistakes: Annotated[int, Field(ge=1, le=100)]
+    explained_mistakes: Annotated[int, Field(ge=1, le=20)]
+    fgsm_epsilons: Annotated[tuple[Fraction, ...], Field(min_length=1, max_length=20)]
+    disputed_confidence: Fraction
     gan_samples: Annotated[int, Field(ge=100, le=50_000)]
     neighbours: Annotated[int, Field(ge=1, le=50)]
+    synthetic: Synthetic
+    fresh_discriminator: FreshDiscriminator
     seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -169,6 +199,7 @@ class ClassifierFloor(_Section):
     min_accuracy: Fraction
     min_class_recall: Fraction
     max_calibration_error: Fraction
+    min_corrupted_accuracy: Fraction
 
 
 class GanFloor(_Section):
@@ -176,6 +207,8 @@ class GanFloor(_Section):
     min_coverage: Fraction
     min_diversity: Annotated[float, Field(ge=0)]
     min_class_accuracy: Fraction
+    min_synthetic_accuracy: Fraction
+    min_novelty: Annotated[float, Field(ge=0)]
 
 
 class DatasetGates(_Section):

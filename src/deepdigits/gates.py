@@ -12,12 +12,15 @@ CLASSIFIER_RULES = {
     "min_accuracy": ("test.accuracy", +1),
     "min_class_recall": ("test.min_class_recall", +1),
     "max_calibration_error": ("test.ece", -1),
+    "min_corrupted_accuracy": ("test.corrupted_mean", +1),
 }
 GAN_RULES = {
     "max_fid_ratio": ("fid_ratio", -1),
     "min_coverage": ("coverage", +1),
     "min_diversity": ("diversity_min", +1),
     "min_class_accuracy": ("class_accuracy", +1),
+    "min_synthetic_accuracy": ("synthetic_accuracy", +1),
+    "min_novelty": ("novelty", +1),
 }
 RULES = {"cnn": CLASSIFIER_RULES, "rnn": CLASSIFIER_RULES, "gan": GAN_RULES}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +20,16 @@ from deepdigits.errors import UserError
 from deepdigits.files import read_json
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Discriminator, Generator
-from deepdigits.models.rnn import Rnn
+from deepdigits.models.rnn import make_rnn
 
 BATCH = 1000
 CONFIGS: dict[str, type[BaseModel]] = {"cnn": CnnNet, "rnn": RnnNet, "generator": GanNet, "discriminator": GanNet}
-NETWORKS: dict[str, type[nn.Module]] = {"cnn": Cnn, "rnn": Rnn, "generator": Generator, "discriminator": Discriminator}
+NETWORKS: dict[str, Callable[[Any], nn.Module]] = {
+    "cnn": Cnn,
+    "rnn": make_rnn,
+    "generator": Generator,
+    "discriminator": Discriminator,
+}
 
 
 def load_network(path: Path) -> nn.Module:

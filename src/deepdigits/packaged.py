@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from typing import Any
 
 from deepdigits import paths
 from deepdigits.files import read_json
+from deepdigits.measures import test_measures
 from deepdigits.registry import Packaged, Registered, register
 from deepdigits.tracking import DatasetIdentity
 
@@ -32,18 +32,8 @@ def read_packaged(model: str, profile: str) -> Packaged:
         model=model,
         directory=directory,
         dataset=DatasetIdentity.of(read_json(paths.MANIFEST)),
-        metrics=test_metrics(model, metrics),
+        metrics=test_measures(model, metrics),
         history=history,
         description=read_json(directory / "model.json"),
         profile=profile,
     )
-
-
-def test_metrics(model: str, metrics: dict[str, Any]) -> dict[str, float]:
-    """The numbers of one model in evaluate.json, by the names they have in MLflow."""
-    prefix = f"{model}.test." if f"{model}.test.accuracy" in metrics else f"{model}."
-    return {
-        f"test/{key.removeprefix(prefix)}": float(value)
-        for key, value in metrics.items()
-        if key.startswith(prefix) and isinstance(value, int | float)
-    }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -86,6 +88,19 @@ def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) ->
     wrong = np.flatnonzero(predicted != labels)
     confidence = probabilities[wrong, predicted[wrong]]
     return np.asarray(wrong[np.argsort(-confidence, kind="stable")][:count])
+
+
+def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities that the same network would give without its temperature, float32 `(n, 10)`."""
+    logits = temperature * np.log(probabilities.astype(np.float64).clip(1e-38))
+    return np.asarray(softmax(logits, axis=1).astype(np.float32))
+
+
+def contradicted(answers: Sequence[np.ndarray], labels: np.ndarray, confidence: float) -> np.ndarray:
+    """Rows whose label every classifier contradicts with at least `confidence`; `answers` are probabilities
+    `(n, 10)`, one array per classifier."""
+    against = [(answer.argmax(axis=1) != labels) & (answer.max(axis=1) >= confidence) for answer in answers]
+    return np.flatnonzero(np.all(against, axis=0))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[dict[str, float]]:

@@ -35,6 +35,15 @@ def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
     write_bytes(path, buffer.getvalue())
 
 
+def save_animation(frames: Sequence[Path], path: Path) -> None:
+    """Join PNG files into an endless GIF, two frames a second, the last one held."""
+    first, *rest = [Image.open(io.BytesIO(frame.read_bytes())) for frame in frames]
+    buffer = io.BytesIO()
+    durations = [500] * len(rest) + [2000]
+    first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    write_bytes(path, buffer.getvalue())
+
+
 def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
     """Draw counts `(10, 10)`, actual down and predicted across; only errors are coloured."""
     errors = np.where(np.eye(10, dtype=bool), 0, confusion)
@@ -48,7 +57,7 @@ def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
                 weight = "bold" if actual != predicted else "normal"
                 axes.text(predicted, actual, str(count), ha="center", va="center", fontsize=8, fontweight=weight)
     axes.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="actual digit", title=title)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -62,7 +71,7 @@ def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str
     upper.legend(loc="upper left")
     lower.bar(confidence, [entry["count"] for entry in bins], width=0.03, color="tab:blue")
     lower.set(yscale="log", ylabel="images", xlabel="confidence")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def save_captioned(
@@ -77,10 +86,11 @@ def save_captioned(
         if index < len(images):
             axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
             axes.set_title(captions[index], fontsize=7, y=-0.28)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG that holds neither time nor version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, buffer.getvalue())

@@ -94,3 +94,18 @@ def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     first, second = first.astype(np.float64), second.astype(np.float64)
     squared = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.asarray(np.sqrt(squared.clip(0)))
+
+
+def nearest_distances(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """The distance of each image to its nearest in `reference`, float32 `(n,)`, in pixels of 0 to 1.
+
+    Args:
+        images, reference: uint8 `(n, 28, 28)` and `(m, 28, 28)`.
+    """
+    points, others = (array.reshape(len(array), 784).astype(np.float32) / 255 for array in (images, reference))
+    lengths = (others**2).sum(axis=1)
+    nearest = [
+        ((part**2).sum(axis=1)[:, None] + lengths - 2 * part @ others.T).min(axis=1)
+        for part in np.array_split(points, max(1, len(points) // 500))
+    ]
+    return np.asarray(np.sqrt(np.concatenate(nearest).clip(0)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
@@ -13,6 +14,22 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
 
 CLASSES = 10
+
+
+class Temperature(nn.Module):
+    """Logits divided by one number, so that confidence matches accuracy (Guo et al., 2017, arXiv:1706.04599).
+
+    1 while training; `deepdigits.calibration.fit_temperature` finds it afterwards, and the weights file carries it.
+    """
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.ones(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.value
 
 
 class Classifier(pl.LightningModule):

@@ -6,14 +6,29 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim import SGD
 
 from deepdigits.config import CnnNet, Fit
-from deepdigits.models.classifier import CLASSES, Classifier
+from deepdigits.models.classifier import CLASSES, Classifier, Temperature
+
+WINDOW = 9  # pixels
+
+
+def local_contrast(images: Tensor) -> Tensor:
+    """Subtract the mean of each pixel's neighbourhood and divide by the spread over the image, so that brightness,
+    contrast and slow shading do not matter (after Jarrett et al., 2009, doi:10.1109/ICCV.2009.5459469).
+
+    float32 `(n, 1, 28, 28)` -> the same shape.
+    """
+    mean = F.avg_pool2d(images, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+    contrast = images - mean
+    return contrast / (contrast.std(dim=(2, 3), keepdim=True) + 0.02)
 
 
 class Cnn(nn.Module):
-    """Five 3x3 convolutions with batch norm and ReLU, max pooling after the first and third, global max pooling.
+    """Local contrast, then five 3x3 convolutions with batch norm and ReLU, max pooling after the first and third,
+    global max pooling.
 
     float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
     """
@@ -23,25 +38,30 @@ class Cnn(nn.Module):
         layers: list[nn.Module] = []
         width_in = 1
         for index, width in enumerate(config.widths):
-            layers += [
-                nn.Conv2d(width_in, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
-            if index in (0, 2):
+            layers.append(nn.Conv2d(width_in, width, 3, padding=1, bias=False))
+            if index in (0, 2):  # before the norm, which then has a quarter of the pixels to read
                 layers.append(nn.MaxPool2d(2))
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             width_in = width
         self.convolutions = nn.Sequential(*layers)
         self.head = nn.Linear(width_in, CLASSES)
+        self.temperature = Temperature()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def first_layer(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The first convolution's kernels `(channels, 3, 3)` and what it makes of images, `(n, channels, 28, 28)`."""
+        convolution = self.convolutions[0]
+        assert isinstance(convolution, nn.Conv2d)
+        maps: Tensor = convolution(local_contrast(images))
+        return convolution.weight.squeeze(1), maps
 
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, `(n, widths[-1])`: the space in which generated images are judged."""
-        maps: Tensor = self.convolutions(images.contiguous(memory_format=torch.channels_last))
+        maps: Tensor = self.convolutions(local_contrast(images).contiguous(memory_format=torch.channels_last))
         return maps.amax(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(images))
+        logits: Tensor = self.temperature(self.head(self.features(images)))
         return logits
 
 

@@ -57,6 +57,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: GanNet):
         super().__init__()
+        self.config = config
         first, second, third, dense = config.discriminator_widths
         self.body = nn.Sequential(
             nn.Conv2d(1, first, 4, stride=2, padding=1),

@@ -1,4 +1,4 @@
-"""The recurrent network: an image read row by row, the state of each instant feeding the next."""
+"""The recurrent networks: an image read row by row or pixel by pixel, the state of each instant feeding the next."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from deepdigits.config import Fit, RnnNet
-from deepdigits.models.classifier import CLASSES, Classifier
+from deepdigits.models.classifier import CLASSES, Classifier, Temperature
+from deepdigits.models.s4d import PIXEL_MEAN, PIXEL_STD, PixelRnn
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
-PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in 0 to 1
 
 
-class Rnn(nn.Module):
+class RowRnn(nn.Module):
     """A GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class scores.
 
     float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
@@ -34,15 +34,22 @@ class Rnn(nn.Module):
         width = config.hidden * (2 if config.bidirectional else 1)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * width, CLASSES)
+        self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
         rows = (images.squeeze(1) - PIXEL_MEAN) / PIXEL_STD
         states, _ = self.recurrence(rows)
-        logits: Tensor = self.head(self.dropout(torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)))
+        pooled = torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)
+        logits: Tensor = self.temperature(self.head(self.dropout(pooled)))
         return logits
+
+
+def make_rnn(config: RnnNet) -> nn.Module:
+    """The network that `config.cell` asks for: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`."""
+    return PixelRnn(config) if config.cell == "s4d" else RowRnn(config)
 
 
 def lightning_module(net: RnnNet, fit: Fit) -> Classifier:
     """Ready to train with AdamW."""
     make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
-    return Classifier(Rnn(net), make, fit.max_learning_rate, fit.label_smoothing)
+    return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

@@ -1,0 +1,85 @@
+"""Judging a generator by networks that are trained on what it draws."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from torch.optim import Adam
+
+from deepdigits.config import FreshDiscriminator, GanNet, Synthetic
+from deepdigits.data.augmentation import augment
+from deepdigits.data.batches import InMemoryData, epoch_generator, to_unit
+from deepdigits.data.splits import Split
+from deepdigits.models.classifier import CLASSES
+from deepdigits.models.cnn import lightning_module
+from deepdigits.models.gan import Discriminator, Generator, generate
+from deepdigits.training import fit
+from deepdigits.weights import part_of
+
+
+def draw_split(generator: Generator, labels: np.ndarray, seed: int) -> Split:
+    """One generated image for each label."""
+    noise = torch.randn(len(labels), generator.noise_dim, generator=torch.Generator().manual_seed(seed))
+    return Split(generate(generator, noise, torch.from_numpy(labels)), labels)
+
+
+def classifier_of_generated(generator: Generator, config: Synthetic) -> torch.nn.Module:
+    """Train a CNN on generated images alone; its accuracy on real ones is the classification accuracy score
+    (Ravuri and Vinyals, 2019, arXiv:1905.10887). Its epoch is chosen by generated images, too."""
+    train, held_out = (
+        draw_split(generator, np.arange(count) % CLASSES, config.fit.seed + part)
+        for part, count in enumerate((config.images, max(CLASSES, config.images // 10)))
+    )
+    data = InMemoryData(
+        train,
+        held_out,
+        batch_size=config.fit.batch_size,
+        steps_per_epoch=config.fit.steps_per_epoch,
+        seed=config.fit.seed,
+        augment=partial(augment, config=config.fit.augmentation),
+    )
+    torch.manual_seed(config.fit.seed)
+    module = lightning_module(config.net, config.fit)
+    with tempfile.TemporaryDirectory() as checkpoints:
+        fitted = fit(
+            module,
+            data,
+            epochs=config.fit.epochs,
+            seed=config.fit.seed,
+            monitor="val/accuracy",
+            mode="max",
+            checkpoint_dir=Path(checkpoints),
+            on_epoch=lambda _epoch, _metrics: None,
+        )
+    module.net.load_state_dict(part_of(fitted.state, "net."))
+    return module.net.eval()
+
+
+def fresh_discriminator(
+    net: GanNet, generator: Generator, real: Split, config: FreshDiscriminator, seed: int
+) -> Discriminator:
+    """Train a new discriminator to tell `real`, which the GAN has not been trained on, from the generator's images.
+
+    The one of the GAN has seen the training images and is one of two that chase each other; this one only judges.
+    """
+    torch.manual_seed(seed)
+    discriminator = Discriminator(net)
+    optimizer = Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.5, 0.99))
+    images, labels = torch.from_numpy(real.images), torch.from_numpy(real.labels)
+    draw = epoch_generator(seed, 0)
+    for _ in range(config.steps):
+        rows = torch.randint(len(labels), (config.batch_size,), generator=draw)
+        noise = torch.randn(config.batch_size, generator.noise_dim, generator=draw)
+        with torch.no_grad():
+            fake = generator(noise, labels[rows])
+        loss = F.softplus(-discriminator(to_unit(images[rows]), labels[rows])).mean()
+        loss = loss + F.softplus(discriminator(fake, labels[rows])).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return discriminator.eval()
