@@ -115,7 +115,7 @@ def fog(images: Floats, rng: np.random.Generator) -> Floats:
     """Add three times a plasma fractal and compress to the image's own maximum."""
     brightest = images.max(axis=(1, 2), keepdims=True)
     clouds = _plasma(rng, len(images), decay=1.4)[:, :SIZE, :SIZE]
-    return (images + 3.0 * clouds) * brightest / (brightest + 3.0)
+    return np.asarray((images + 3.0 * clouds) * brightest / (brightest + 3.0))
 
 
 def spatter(images: Floats, rng: np.random.Generator) -> Floats:
@@ -212,4 +212,4 @@ def _plasma(rng: np.random.Generator, count: int, decay: float) -> Floats:
         clouds[:, half::step, ::step] = mean_of_four(below)
         step, roughness = half, roughness / decay
     clouds -= clouds.min(axis=(1, 2), keepdims=True)
-    return clouds / clouds.max(axis=(1, 2), keepdims=True)
+    return np.asarray(clouds / clouds.max(axis=(1, 2), keepdims=True))
