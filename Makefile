@@ -26,7 +26,7 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format ui lock clean
+.PHONY: help repro test lint format ui bench seeds lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -59,6 +59,14 @@ ifeq ($(PROFILE),default)
 else
 	@cd build/$(PROFILE) && deepdigits ui --port $(PORT)
 endif
+
+bench: $(STAMP) ## Compare speed with peers, in a quarter of an hour; renews benchmarks/RESULTS.md (needs make repro)
+	@for name in input training gan inference overhead; do python -m benchmarks.$$name || exit 1; done
+	@python -m benchmarks.report
+
+seeds: $(STAMP) ## Train and judge with several seeds, in an hour and a half; renews benchmarks/RESULTS.md
+	@python -m benchmarks.seeds
+	@python -m benchmarks.report
 
 lock: ## Renew requirements.lock from pyproject.toml
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock

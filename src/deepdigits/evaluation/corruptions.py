@@ -153,7 +153,7 @@ def zigzag(images: Floats, rng: np.random.Generator) -> Floats:
 
 def canny_edges(images: Floats, rng: np.random.Generator) -> Floats:
     """The edges alone (Canny, 1986), sigma 1."""
-    return np.stack([canny(image) for image in images]).astype(np.float32)  # type: ignore[no-untyped-call]
+    return np.stack([canny(image) for image in images]).astype(np.float32)
 
 
 CORRUPTIONS: dict[str, Corruption] = {

@@ -1,0 +1,96 @@
+"""What the benchmarks share: data, timing in alternation, and rows that end in RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from deepdigits import paths
+from deepdigits.config import load_params
+from deepdigits.data.splits import Split, load_split
+from deepdigits.errors import UserError
+from deepdigits.files import write_json
+
+RESULTS = Path("benchmarks/results")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison: what was measured of us and of the peer, with units, and what must hold."""
+
+    what: str
+    ours: str
+    peer: str
+    figure: str
+    target: str
+    met: bool
+
+
+def split(name: str) -> Split:
+    """A split of the ingested data.
+
+    Raises:
+        UserError: `ingest` has not run.
+    """
+    path = paths.split_file(name)
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Run first: make repro")
+    return load_split(path)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median seconds of each, run in turns so that a slow spell of the machine meets all; one round to warm up."""
+    for work in works.values():
+        work()
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            taken[name].append(seconds(work))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def record(name: str, rows: list[Row]) -> None:
+    """Print the rows, keep them for RESULTS.md with machine, versions and date."""
+    table = Table("", "ours", "peer", "ratio", "target", "", title=name)
+    for row in rows:
+        table.add_row(row.what, row.ours, row.peer, row.figure, row.target, "met" if row.met else "MISSED")
+    Console(width=160).print(table)
+    write_json(RESULTS / f"{name}.json", {"rows": [asdict(row) for row in rows], "environment": environment()})
+
+
+def environment() -> dict[str, str]:
+    """Where and when: processor, cores, threads, versions, date."""
+    cpu = "unknown processor"
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), cpu)
+    packages = ("torch", "pytorch-lightning", "onnxruntime", "numpy")
+    return {
+        "processor": f"{cpu}, {os.cpu_count()} cores",
+        "threads": str(load_params().compute.threads),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", Python {platform.python_version()}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def read_results(name: str) -> dict[str, object]:
+    return dict(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
