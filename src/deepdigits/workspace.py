@@ -18,7 +18,8 @@ OUTPUTS = ("dvc.lock", "reports/metrics/")
 
 
 def prepare(source: Path, target: Path, profile: str) -> None:
-    """Make `target` a clone of `source`, uncommitted changes included, with profiles/PROFILE.yaml over params.yaml.
+    """Make `target` a clone of `source`, uncommitted changes included, with profiles/PROFILE.yaml over params.yaml
+    (nothing over it for the profile `default`).
 
     An existing `target` is brought up to date and keeps its outputs, so that DVC reruns only what changed.
 
@@ -46,10 +47,11 @@ def prepare(source: Path, target: Path, profile: str) -> None:
 def profile_params(source: Path, profile: str) -> str:
     """params.yaml as YAML text with the profile's changes; checked."""
     path = source / "profiles" / f"{profile}.yaml"
-    if not path.is_file():
+    if profile != "default" and not path.is_file():
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
         raise UserError(f"There is no profile {profile!r} ({path} is missing). Profiles: default, {known}.")
-    merged = overlay(read_yaml(source / PARAMS_FILE), read_yaml(path))
+    shipped = read_yaml(source / PARAMS_FILE)
+    merged = shipped if profile == "default" else overlay(shipped, read_yaml(path))
     check_params(merged, source=f"{PARAMS_FILE} with {path}")
     buffer = io.StringIO()
     YAML(typ="safe", pure=True).dump(merged, buffer)

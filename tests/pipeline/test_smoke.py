@@ -72,7 +72,18 @@ def test_no_out_tells_where_it_was_made(smoke: Workspace) -> None:
 
 def test_metrics_are_flat_and_complete(smoke: Workspace) -> None:
     found = metrics(smoke)
-    needed = {"cnn.test.accuracy", "rnn.test.accuracy", "gan.fid", "gan.fid_floor", "gan.coverage", "gan.fool_rate"}
+    needed = {
+        "cnn.test.accuracy",
+        "rnn.test.accuracy",
+        "gan.fid",
+        "gan.fid_floor",
+        "gan.coverage",
+        "gan.fool_rate_fresh",
+    }
+    needed |= {
+        f"{model}.test.{name}" for model in ("cnn", "rnn") for name in ("corrupted_mean", "fgsm.0.1", "temperature")
+    }
+    needed |= {"gan.synthetic_accuracy", "gan.novelty"}
     assert needed | {"dataset.name", "mcnemar.p_value", "gan.precision", "gan.recall", "gan.density"} < set(found)
     assert not any(isinstance(value, dict | list) for value in found.values())
     for model in ("cnn", "rnn"):

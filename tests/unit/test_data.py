@@ -7,14 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepdigits.config import Augmentation
-from deepdigits.data.augmentation import random_affine
+from deepdigits.data.augmentation import augment, random_affine, random_convolution, random_rectangles, random_texture
 from deepdigits.data.batches import OrderedBatches, ShuffledBatches, epoch_generator
 from deepdigits.data.splits import Split, load_split, save_split, stratified_rows, subset
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, write_bytes, write_json
 
-NONE = Augmentation(rotate_degrees=0.0, translate_pixels=0.0, scale_fraction=0.0, shear_degrees=0.0)
-SOME = Augmentation(rotate_degrees=10.0, translate_pixels=2.0, scale_fraction=0.1, shear_degrees=8.0)
+NONE = Augmentation(
+    rotate_degrees=0.0, translate_pixels=0.0, scale_fraction=0.0, shear_degrees=0.0, textured_fraction=0.0
+)
+SOME = Augmentation(
+    rotate_degrees=10.0, translate_pixels=2.0, scale_fraction=0.1, shear_degrees=8.0, textured_fraction=0.5
+)
 
 
 @given(st.integers(20, 200), st.integers(0, 2**31))
@@ -107,6 +111,31 @@ def test_a_translation_moves_by_pixels() -> None:
     place = torch.arange(28.0)
     offset = (moved.sum((1, 2)) * place).sum(1) / moved.sum((1, 2, 3)) - 14
     assert 2 < offset.abs().max() <= 3.01
+
+
+def test_texture_changes_its_share_of_the_images_and_no_more() -> None:
+    images = torch.rand(600, 1, 28, 28)
+    changed = (random_texture(images, epoch_generator(0, 0), 0.2) != images).flatten(1).any(dim=1).float().mean()
+    assert 0.38 < changed < 0.59  # three independent changes: 1 - 0.8 ** 3 = 0.49
+    assert torch.equal(random_texture(images, epoch_generator(0, 0), 0.0), images)
+    assert torch.equal(augment(images, epoch_generator(1, 0), SOME), augment(images, epoch_generator(1, 0), SOME))
+
+
+def test_a_random_convolution_is_linear_and_stays_near() -> None:
+    image = torch.zeros(200, 1, 28, 28)
+    image[:, :, 14, 14] = 1
+    once = random_convolution(image, epoch_generator(0, 0))
+    assert torch.allclose(random_convolution(3 * image, epoch_generator(0, 0)), 3 * once, atol=1e-5)
+    assert once[:, :, :11].abs().max() == 0  # the largest kernel reaches three pixels
+    assert (once[:, 0, 14, 11] != 0).float().mean() == pytest.approx(0.25, abs=0.1)  # one size of four
+
+
+def test_rectangles_are_rectangles_of_the_asked_size() -> None:
+    masks = random_rectangles(300, epoch_generator(0, 0), 1.5, 8.5).squeeze(1)
+    rows, columns = masks.any(dim=2), masks.any(dim=1)
+    assert torch.equal(masks, rows[:, :, None] & columns[:, None, :])
+    assert rows.sum(1).max() <= 18
+    assert masks.flatten(1).any(dim=1).all()
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from deepdigits.errors import UserError
 from deepdigits.gates import RULES, check_gates
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Generator
-from deepdigits.models.rnn import Rnn
+from deepdigits.models.rnn import make_rnn
 from deepdigits.packaging import (
     Exported,
     ExportedClassifier,
@@ -31,13 +31,17 @@ GOOD = {
     "cnn.test.accuracy": 0.996,
     "cnn.test.min_class_recall": 0.99,
     "cnn.test.ece": 0.01,
+    "cnn.test.corrupted_mean": 0.95,
     "rnn.test.accuracy": 0.994,
     "rnn.test.min_class_recall": 0.985,
     "rnn.test.ece": 0.01,
+    "rnn.test.corrupted_mean": 0.7,
     "gan.fid_ratio": 2.5,
     "gan.coverage": 0.9,
     "gan.diversity_min": 0.95,
-    "gan.class_accuracy": 0.98,
+    "gan.class_accuracy": 0.99,
+    "gan.synthetic_accuracy": 0.98,
+    "gan.novelty": 1.1,
 }
 
 
@@ -49,7 +53,9 @@ def exported(kind: str) -> Exported:
         )
     if kind == "cnn":
         return ExportedClassifier(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
-    return ExportedClassifier(Rnn(RnnNet(cell=kind, hidden=8, layers=2, bidirectional=True, dropout=0.1)).eval())  # type: ignore[arg-type]
+    return ExportedClassifier(
+        make_rnn(RnnNet(cell=kind, hidden=8, layers=2, bidirectional=kind != "s4d", dropout=0.1)).eval()  # type: ignore[arg-type]
+    )
 
 
 def inputs(kind: str) -> dict[str, np.ndarray]:
@@ -59,7 +65,7 @@ def inputs(kind: str) -> dict[str, np.ndarray]:
     return {"images": rng.integers(0, 256, (5, 28, 28)).astype(np.uint8)}
 
 
-@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "gan"])
+@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "s4d", "gan"])
 def test_the_onnx_file_answers_as_pytorch_and_names_no_path(kind: str) -> None:
     module = exported(kind)
     golden = golden_examples(module, inputs(kind))
@@ -98,7 +104,7 @@ def test_an_onnx_file_of_other_weights_is_refused() -> None:
 def test_good_models_pass_every_floor() -> None:
     checked = check_gates(GOOD, GATES)
     assert all(gate["passed"] for gate in checked)
-    assert len(checked) == 10
+    assert len(checked) == 14
 
 
 @pytest.mark.parametrize("key", GOOD)

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from deepdigits.config import Augmentation, CnnNet, Fit, GanNet, GanStop, RnnNet, TrainGan
-from deepdigits.data.augmentation import random_affine
+from deepdigits.data.augmentation import augment
 from deepdigits.data.batches import InMemoryData
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.errors import UserError
@@ -35,7 +35,9 @@ FIT = Fit(
     label_smoothing=0.05,
     gradient_clip=1.0,
     seed=5,
-    augmentation=Augmentation(rotate_degrees=10.0, translate_pixels=1.0, scale_fraction=0.1, shear_degrees=5.0),
+    augmentation=Augmentation(
+        rotate_degrees=10.0, translate_pixels=1.0, scale_fraction=0.1, shear_degrees=5.0, textured_fraction=0.3
+    ),
 )
 GAN_NET = GanNet(noise_dim=8, generator_widths=(8, 8), discriminator_widths=(8, 8, 8, 16))
 GAN = TrainGan(
@@ -74,8 +76,8 @@ def splits(digits_train: Split) -> tuple[Split, Split]:
 
 
 def train_classifier(module: Classifier, splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:
-    augment = partial(random_affine, config=FIT.augmentation)
-    data = InMemoryData(*splits, batch_size=64, steps_per_epoch=FIT.steps_per_epoch, seed=FIT.seed, augment=augment)
+    change = partial(augment, config=FIT.augmentation)
+    data = InMemoryData(*splits, batch_size=64, steps_per_epoch=FIT.steps_per_epoch, seed=FIT.seed, augment=change)
     return fit(
         module,
         data,
@@ -229,14 +231,14 @@ def test_the_stopping_rule_ends_training_and_survives_a_resume(splits: tuple[Spl
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
 def test_the_rnn_is_what_params_say(cell: Any, layers: int, bidirectional: bool) -> None:
-    network = rnn.Rnn(RnnNet(cell=cell, hidden=12, layers=layers, bidirectional=bidirectional, dropout=0.0))
+    network = rnn.RowRnn(RnnNet(cell=cell, hidden=12, layers=layers, bidirectional=bidirectional, dropout=0.0))
     assert type(network.recurrence) is rnn.CELLS[cell]
     assert network.recurrence.num_layers == layers
     assert network(torch.rand(3, 1, 28, 28)).shape == (3, 10)
 
 
 def test_the_rnn_reads_rows_in_order() -> None:
-    network = rnn.Rnn(RNN).eval()
+    network = rnn.RowRnn(RNN).eval()
     image = torch.rand(1, 1, 28, 28)
     assert not torch.allclose(network(image), network(image.flip(2)))
 

@@ -1,0 +1,71 @@
+"""Judging a generator by networks trained on what it draws, with a generator that copies real images."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deepdigits.config import CnnNet, FreshDiscriminator, GanNet, load_params
+from deepdigits.data.splits import Split
+from deepdigits.evaluation.generative import fool_rate, nearest_distances
+from deepdigits.evaluation.synthesis import classifier_of_generated, draw_split, fresh_discriminator
+from deepdigits.inference import probabilities
+from deepdigits.models.gan import Generator, scores
+from tests.conftest import ROOT
+
+NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))
+JUDGE = FreshDiscriminator(steps=60, batch_size=64, learning_rate=0.001)
+
+
+class Copying(Generator):
+    """Answers with a real image of the digit, picked by the first number of the noise."""
+
+    def __init__(self, source: Split):
+        super().__init__(NET)
+        self.source = source
+
+    def forward(self, noise: Tensor, digits: Tensor) -> Tensor:
+        picked = []
+        for number, digit in zip(noise[:, 0].tolist(), digits.tolist(), strict=True):
+            rows = np.flatnonzero(self.source.labels == digit)
+            picked.append(self.source.images[rows[int(abs(number) * 1e4) % len(rows)]])
+        return torch.from_numpy(np.stack(picked)).unsqueeze(1).float() / 255
+
+
+def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Split]) -> None:
+    train, test = digits
+    shipped = load_params(ROOT / "params.yaml").evaluate.synthetic
+    fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
+    config = shipped.model_copy(update={"images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
+    network = classifier_of_generated(Copying(train), config)
+    assert (probabilities(network, test.images).argmax(axis=1) == test.labels).mean() > 0.8
+
+
+def test_a_fresh_discriminator_tells_noise_from_digits_and_is_fooled_by_copies(digits: tuple[Split, Split]) -> None:
+    train, test = digits
+    torch.manual_seed(0)
+    untrained = Generator(NET)
+    for generator, expected in (
+        (untrained, pytest.approx(0, abs=0.02)),
+        (Copying(train), pytest.approx(0.5, abs=0.15)),
+    ):
+        judge = fresh_discriminator(NET, generator, train, JUDGE, seed=1)
+        fake = draw_split(generator, test.labels, seed=2)
+        rate = fool_rate(scores(judge, test.images, test.labels), scores(judge, fake.images, fake.labels))
+        assert rate == expected
+
+
+def test_drawing_depends_on_the_seed_alone(digits: tuple[Split, Split]) -> None:
+    generator = Generator(NET)
+    one, two, other = (draw_split(generator, np.arange(10), seed) for seed in (1, 1, 2))
+    assert np.array_equal(one.images, two.images)
+    assert not np.array_equal(one.images, other.images)
+
+
+def test_nearest_distances_are_those_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    images, reference = (rng.integers(0, 256, (count, 28, 28)).astype(np.uint8) for count in (600, 50))
+    images[7] = reference[3]
+    pairs = ((images[:, None].astype(float) - reference[None]) ** 2).sum(axis=(2, 3)) ** 0.5 / 255
+    assert np.allclose(nearest_distances(images, reference), pairs.min(axis=1), atol=1e-2)
+    assert nearest_distances(images[7:8], reference)[0] == pytest.approx(0, abs=1e-2)
