@@ -1,0 +1,120 @@
+"""The recurrent net that reads 784 pixels (profiles/pixels.yaml): accuracy, time, and speed against a plain LSTM."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.common import Row, alternate, record, seconds, split
+from deepdigits.compute import use_threads
+from deepdigits.config import PARAMS_FILE, TrainRnn, check_params, overlay, read_yaml
+from deepdigits.data.augmentation import augment
+from deepdigits.data.batches import InMemoryData
+from deepdigits.errors import exits_cleanly
+from deepdigits.evaluation.classification import wilson_interval
+from deepdigits.inference import probabilities
+from deepdigits.models.rnn import lightning_module
+from deepdigits.models.s4d import PixelRnn
+from deepdigits.training import Metrics, fit, report_epoch
+from deepdigits.weights import part_of
+
+PROFILE = Path("profiles/pixels.yaml")
+
+
+@exits_cleanly
+def main() -> None:
+    params = check_params(overlay(read_yaml(PARAMS_FILE), read_yaml(PROFILE)), source=str(PROFILE))
+    use_threads(params.compute.threads)
+    record("pixels", [against_lstm(params.train_rnn), accuracy(params.train_rnn)])
+
+
+def accuracy(config: TrainRnn) -> Row:
+    test = split("test")
+    trained: list[nn.Module] = []
+    minutes = seconds(lambda: trained.append(train(config))) / 60
+    right = int((probabilities(trained[0], test.images).argmax(axis=1) == test.labels).sum())
+    low, high = wilson_interval(right, len(test))
+    share = right / len(test)
+    return Row(
+        f"test accuracy, {config.fit.epochs} epochs, one seed",
+        f"{share:.2%} ({low:.2%} to {high:.2%}) in {minutes:.1f} min",
+        "98.9 % (published LSTM), 99.6 % (S4; GPU hours)",
+        "",
+        ">= 98.0 % in <= 25 min",
+        share >= 0.98 and minutes <= 25,
+    )
+
+
+def train(config: TrainRnn) -> nn.Module:
+    """Epoch by epoch as the stage does; chosen by validation."""
+    torch.manual_seed(config.fit.seed)
+    module = lightning_module(config.net, config.fit)
+    data = InMemoryData(
+        split("train"),
+        split("validation"),
+        batch_size=config.fit.batch_size,
+        steps_per_epoch=config.fit.steps_per_epoch,
+        seed=config.fit.seed,
+        augment=partial(augment, config=config.fit.augmentation),
+    )
+
+    def on_epoch(epoch: int, metrics: Metrics) -> None:
+        report_epoch("pixels", epoch, config.fit.epochs, metrics)
+
+    with tempfile.TemporaryDirectory() as checkpoints:
+        fitted = fit(
+            module,
+            data,
+            epochs=config.fit.epochs,
+            seed=config.fit.seed,
+            monitor="val/accuracy",
+            mode="max",
+            checkpoint_dir=Path(checkpoints),
+            on_epoch=on_epoch,
+            gradient_clip=config.fit.gradient_clip,
+        )
+    module.net.load_state_dict(part_of(fitted.state, "net."))
+    return module.net.eval()
+
+
+class PixelLstm(nn.Module):
+    """What an introduction would build: one LSTM over 784 pixels, of the same width."""
+
+    def __init__(self, hidden: int):
+        super().__init__()
+        self.recurrence = nn.LSTM(1, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        states, _ = self.recurrence(images.flatten(1).unsqueeze(2))
+        logits: torch.Tensor = self.head(states[:, -1])
+        return logits
+
+
+def against_lstm(config: TrainRnn) -> Row:
+    images = torch.rand(config.fit.batch_size, 1, 28, 28)
+    labels = torch.randint(10, (config.fit.batch_size,))
+
+    def step(network: nn.Module) -> None:
+        F.cross_entropy(network(images), labels).backward()
+
+    ours, lstm = PixelRnn(config.net).train(), PixelLstm(config.net.hidden).train()
+    taken = alternate({"ours": lambda: step(ours), "lstm": lambda: step(lstm)}, 5)
+    rate = {name: config.fit.batch_size / value for name, value in taken.items()}
+    return Row(
+        f"images/s of a training step ({config.net.layers} layers of {config.net.hidden}; the LSTM has one)",
+        f"{rate['ours']:.0f}",
+        f"{rate['lstm']:.0f} (torch.nn.LSTM over 784 steps)",
+        f"{rate['ours'] / rate['lstm']:.1f}x",
+        "reported",
+        True,
+    )
+
+
+if __name__ == "__main__":
+    main()
