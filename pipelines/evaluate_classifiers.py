@@ -181,7 +181,7 @@ def explain_networks(networks: dict[str, nn.Module], test: Split) -> None:
     assert isinstance(cnn, Cnn)
     with torch.inference_mode():
         kernels, maps = cnn.first_layer(to_unit(torch.from_numpy(digits[2:3])))
-    save_convolution(digits[2], kernels.numpy(), maps[0].numpy(), paths.FIGURES / "cnn_first_layer.png")
+    save_convolution(digits[2], kernels.detach().numpy(), maps[0].numpy(), paths.FIGURES / "cnn_first_layer.png")
     shown = [digits[digit] for digit in (2, 4, 7, 9)]
     by_row = [probabilities_by_row(networks["rnn"], image) for image in shown]
     save_by_row(shown, by_row, paths.FIGURES / "rnn_by_row.png")
