@@ -126,7 +126,7 @@ def judge_robustness(
         metrics[f"{name}.test.coverage_at_99_9"] = coverage_at(selective[name], 0.999)
     save_robustness(corrupted, paths.FIGURES / "classifiers_corrupted.png")
     ten = first_of_each_class(test.images, test.labels, 1)
-    sheet = np.concatenate([corrupt(ten, corruption, config.seed) for corruption in CORRUPTIONS])
+    sheet = np.concatenate([corrupt(ten, corruption, config.seed) for corruption in sorted(CORRUPTIONS)])
     save_image_grid(sheet, paths.FIGURES / "classifiers_corruptions.png", columns=10)
     save_curves(
         {name.upper(): (list(found), list(found.values())) for name, found in attacked.items()},

@@ -21,10 +21,10 @@ def save_robustness(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> 
         mean = np.mean(list(found.values()))
         where = np.arange(len(names)) + (index - (len(accuracy) - 1) / 2) * width
         axes.bar(where, [found[name] for name in names], width, label=f"{classifier.upper()}, mean {mean:.1%}")
-    axes.set(ylim=(0, 1), ylabel="accuracy", title="Test accuracy under the corruptions of MNIST-C, none trained on")
+    axes.set(ylim=(0, 1.18), ylabel="accuracy", title="Test accuracy under the corruptions of MNIST-C, none trained on")
     axes.set_xticks(range(len(names)), [name.replace("_", " ") for name in names], rotation=40, ha="right")
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(loc="lower left")
+    axes.legend(loc="upper right", ncols=len(accuracy))
     save_figure(figure, path)
 
 
@@ -61,7 +61,7 @@ def save_occlusions(images: Sequence[np.ndarray], maps: np.ndarray, captions: Se
 
 def save_convolution(image: np.ndarray, kernels: np.ndarray, maps: np.ndarray, path: Path) -> None:
     """A digit, the first layer's kernels `(channels, k, k)` and, below each, the feature map `(channels, h, w)`."""
-    channels, columns = len(kernels), 12
+    channels, columns = len(kernels), 8
     rows = -(-channels // columns)
     figure = Figure(figsize=(columns * 0.95 + 1.8, rows * 2.2 + 0.4), layout="constrained")
     left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.7, columns * 0.95), squeeze=False))
