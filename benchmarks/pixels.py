@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+import time
 from functools import partial
 from pathlib import Path
 
@@ -10,18 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.common import Row, alternate, record, seconds, split
+from benchmarks.common import Row, alternate, record, split
 from deepdigits.compute import use_threads
 from deepdigits.config import PARAMS_FILE, TrainRnn, check_params, overlay, read_yaml
-from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import InMemoryData
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.inference import probabilities
 from deepdigits.models.rnn import lightning_module
 from deepdigits.models.s4d import PixelRnn
-from deepdigits.training import Metrics, fit, report_epoch
-from deepdigits.weights import part_of
+from deepdigits.training import Metrics, report_epoch
+from deepdigits.trials import train_for_trial
 
 PROFILE = Path("profiles/pixels.yaml")
 
@@ -35,9 +33,15 @@ def main() -> None:
 
 def accuracy(config: TrainRnn) -> Row:
     test = split("test")
-    trained: list[nn.Module] = []
-    minutes = seconds(lambda: trained.append(train(config))) / 60
-    right = int((probabilities(trained[0], test.images).argmax(axis=1) == test.labels).sum())
+    make = partial(lightning_module, config.net, config.fit)
+
+    def report(epoch: int, metrics: Metrics) -> None:
+        report_epoch("pixels", epoch, config.fit.epochs, metrics)
+
+    start = time.perf_counter()
+    network = train_for_trial(make, split("train"), split("validation"), config.fit, report)
+    minutes = (time.perf_counter() - start) / 60
+    right = int((probabilities(network, test.images).argmax(axis=1) == test.labels).sum())
     low, high = wilson_interval(right, len(test))
     share = right / len(test)
     return Row(
@@ -48,38 +52,6 @@ def accuracy(config: TrainRnn) -> Row:
         ">= 98.0 % in <= 25 min",
         share >= 0.98 and minutes <= 25,
     )
-
-
-def train(config: TrainRnn) -> nn.Module:
-    """Epoch by epoch as the stage does; chosen by validation."""
-    torch.manual_seed(config.fit.seed)
-    module = lightning_module(config.net, config.fit)
-    data = InMemoryData(
-        split("train"),
-        split("validation"),
-        batch_size=config.fit.batch_size,
-        steps_per_epoch=config.fit.steps_per_epoch,
-        seed=config.fit.seed,
-        augment=partial(augment, config=config.fit.augmentation),
-    )
-
-    def on_epoch(epoch: int, metrics: Metrics) -> None:
-        report_epoch("pixels", epoch, config.fit.epochs, metrics)
-
-    with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit(
-            module,
-            data,
-            epochs=config.fit.epochs,
-            seed=config.fit.seed,
-            monitor="val/accuracy",
-            mode="max",
-            checkpoint_dir=Path(checkpoints),
-            on_epoch=on_epoch,
-            gradient_clip=config.fit.gradient_clip,
-        )
-    module.net.load_state_dict(part_of(fitted.state, "net."))
-    return module.net.eval()
 
 
 class PixelLstm(nn.Module):

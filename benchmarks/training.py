@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Row, alternate, record, seconds, split
 from deepdigits.compute import use_threads
-from deepdigits.config import Fit, Params, load_params
+from deepdigits.config import Params, load_params
 from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import InMemoryData, ShuffledBatches, epoch_generator, to_unit
+from deepdigits.data.batches import ShuffledBatches, epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.errors import exits_cleanly
 from deepdigits.inference import probabilities
 from deepdigits.models.cnn import Cnn, lightning_module
-from deepdigits.training import fit
-from deepdigits.weights import part_of
+from deepdigits.trials import keep_silent, train_for_trial
 
 STEPS, ROUNDS, WANTED = 60, 3, 0.99
 
@@ -59,7 +56,8 @@ def against_bare_loop(params: Params, train: Split) -> Row:
             schedule.step()
 
     few = train.take(np.arange(1000))
-    taken = alternate({"ours": lambda: lightning(params, config, train, few), "bare": bare}, ROUNDS)
+    make = partial(lightning_module, params.train_cnn.net, config)
+    taken = alternate({"ours": lambda: train_for_trial(make, train, few, config, keep_silent), "bare": bare}, ROUNDS)
     images = STEPS * config.batch_size
     ratio = taken["bare"] / taken["ours"]
     return Row(
@@ -70,32 +68,6 @@ def against_bare_loop(params: Params, train: Split) -> Row:
         ">= 0.92",
         ratio >= 0.92,
     )
-
-
-def lightning(params: Params, config: Fit, train: Split, validation: Split) -> nn.Module:
-    data = InMemoryData(
-        train,
-        validation,
-        batch_size=config.batch_size,
-        steps_per_epoch=config.steps_per_epoch,
-        seed=config.seed,
-        augment=partial(augment, config=config.augmentation),
-    )
-    torch.manual_seed(config.seed)
-    module = lightning_module(params.train_cnn.net, config)
-    with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit(
-            module,
-            data,
-            epochs=config.epochs,
-            seed=config.seed,
-            monitor="val/accuracy",
-            mode="max",
-            checkpoint_dir=Path(checkpoints),
-            on_epoch=lambda _epoch, _metrics: None,
-        )
-    module.net.load_state_dict(part_of(fitted.state, "net."))
-    return module.net.eval()
 
 
 def against_matmul(params: Params) -> Row:
@@ -134,8 +106,9 @@ def time_to_accuracy(params: Params, train: Split, test: Split) -> Row:
     plain = params.train_cnn.fit.augmentation.model_copy(update={"textured_fraction": 0.0})
     config = params.train_cnn.fit.model_copy(update={"epochs": 1, "steps_per_epoch": 300, "augmentation": plain})
     few = train.take(np.arange(1000))
+    make = partial(lightning_module, params.train_cnn.net, config)
     trained: list[nn.Module] = []
-    ours = seconds(lambda: trained.append(lightning(params, config, train, few)))
+    ours = seconds(lambda: trained.append(train_for_trial(make, train, few, config, keep_silent)))
     accuracy = float((probabilities(trained[0], test.images).argmax(axis=1) == test.labels).mean())
     peer, peer_accuracy, epochs = basic_example(train, test)
     ratio = peer / ours

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,14 +10,12 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from deepdigits.config import FreshDiscriminator, GanNet, Synthetic
-from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import InMemoryData, epoch_generator, to_unit
+from deepdigits.data.batches import epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.cnn import lightning_module
 from deepdigits.models.gan import Discriminator, Generator, generate
-from deepdigits.training import fit
-from deepdigits.weights import part_of
+from deepdigits.trials import keep_silent, train_for_trial
 
 
 def draw_split(generator: Generator, labels: np.ndarray, seed: int) -> Split:
@@ -35,29 +31,8 @@ def classifier_of_generated(generator: Generator, config: Synthetic) -> torch.nn
         draw_split(generator, np.arange(count) % CLASSES, config.fit.seed + part)
         for part, count in enumerate((config.images, max(CLASSES, config.images // 10)))
     )
-    data = InMemoryData(
-        train,
-        held_out,
-        batch_size=config.fit.batch_size,
-        steps_per_epoch=config.fit.steps_per_epoch,
-        seed=config.fit.seed,
-        augment=partial(augment, config=config.fit.augmentation),
-    )
-    torch.manual_seed(config.fit.seed)
-    module = lightning_module(config.net, config.fit)
-    with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit(
-            module,
-            data,
-            epochs=config.fit.epochs,
-            seed=config.fit.seed,
-            monitor="val/accuracy",
-            mode="max",
-            checkpoint_dir=Path(checkpoints),
-            on_epoch=lambda _epoch, _metrics: None,
-        )
-    module.net.load_state_dict(part_of(fitted.state, "net."))
-    return module.net.eval()
+    make = partial(lightning_module, config.net, config.fit)
+    return train_for_trial(make, train, held_out, config.fit, keep_silent)
 
 
 def fresh_discriminator(
