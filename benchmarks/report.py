@@ -23,6 +23,11 @@ TITLES = {
 
 @exits_cleanly
 def main() -> None:
+    write_text(Path("benchmarks/RESULTS.md"), render())
+
+
+def render() -> str:
+    """The whole page from the files in benchmarks/results."""
     sections = [
         {"name": name, "title": title, **read_results(name)}
         for name, title in TITLES.items()
@@ -32,7 +37,7 @@ def main() -> None:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    write_text(Path("benchmarks/RESULTS.md"), environment.from_string(PAGE).render(sections=sections, seeds=seeds))
+    return environment.from_string(PAGE).render(sections=sections, seeds=seeds)
 
 
 PAGE = """# Results
