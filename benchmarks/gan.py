@@ -41,8 +41,9 @@ def main() -> None:
     found = {}
     for name, train_for in (("ours", ours), ("fully connected", fully_connected), ("DCGAN", dcgan)):
         torch.manual_seed(0)
+        sample = train_for(params, train)
         with torch.inference_mode():
-            images = (train_for(params, train)(SAMPLES).squeeze(1) * 255).round().to(torch.uint8).numpy()
+            images = (sample(SAMPLES).squeeze(1) * 255).round().to(torch.uint8).numpy()
         fake = features(cnn, images)
         found[name] = manifold_metrics(real, fake, params.evaluate.neighbours).coverage, frechet_distance(real, fake)
     rows = []
