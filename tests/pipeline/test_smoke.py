@@ -110,11 +110,10 @@ def test_one_finished_run_per_stage_and_model_with_its_identity(smoke: Workspace
     history = store(smoke).get_metric_history(found["train_cnn"].info.run_id, "val/accuracy")
     assert len(history) == params["train_cnn"]["fit"]["epochs"]
     figures = smoke.root / found["evaluate_cnn"].info.artifact_uri / "figures"
-    assert {figure.name for figure in figures.iterdir()} == {
-        "cnn_confusion.png",
-        "cnn_mistakes.png",
-        "cnn_reliability.png",
-    }
+    own = ("confusion", "first_layer", "mistakes", "occlusion", "reliability")
+    shared = ("contradicted", "corrupted", "corruptions", "fgsm", "selective")
+    expected = {f"cnn_{name}.png" for name in own} | {f"classifiers_{name}.png" for name in shared}
+    assert {figure.name for figure in figures.iterdir()} == expected
 
 
 def test_each_model_is_a_candidate_that_leads_back_to_its_origin(smoke: Workspace) -> None:
