@@ -51,7 +51,7 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("train_cnn.fit.epochs", True, r"train_cnn.fit.epochs = true: .*integer"),
         ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: no such key; did you mean epochs\?"),
         ("train_gan.stop.fool_rate", 1.5, r"train_gan.stop.fool_rate = 1.5: .*less than or equal to 1"),
-        ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru' or 'lstm'"),
+        ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru', 'lstm' or 's4d'"),
         ("ingest.offline_fallback", "cifar", r"ingest.offline_fallback = \"cifar\": .*'digits'"),
         ("ingest.mirrors", ["ftp://x"], r"ingest.mirrors.0 = \"ftp://x\": .*pattern"),
         ("validate.bands.mnist.center", {"low": 3, "high": 1}, r"low \(3.0\) must be below high"),
@@ -109,5 +109,5 @@ def test_overlay_replaces_leaves_only() -> None:
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="Profiles: default, smoke"):
+    with pytest.raises(UserError, match="Profiles: default, pixels, smoke"):
         profile_params(ROOT, "smok")
