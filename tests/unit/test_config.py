@@ -108,6 +108,12 @@ def test_overlay_replaces_leaves_only() -> None:
     assert base["a"] == {"b": 1, "c": [1, 2]}
 
 
+def test_the_default_profile_is_the_shipped_parameters(tmp_path: Path) -> None:
+    merged = tmp_path / "params.yaml"
+    merged.write_text(profile_params(ROOT, "default"))
+    assert load_params(merged) == load_params(ROOT / "params.yaml")
+
+
 def test_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="Profiles: default, pixels, smoke"):
         profile_params(ROOT, "smok")

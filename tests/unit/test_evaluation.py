@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.linalg import sqrtm
 
 from deepdigits.evaluation.classification import (
@@ -11,8 +12,21 @@ from deepdigits.evaluation.classification import (
     wilson_interval,
     worst_mistakes,
 )
-from deepdigits.evaluation.figures import save_captioned, save_confusion, save_image_grid, save_reliability
+from deepdigits.evaluation.figures import (
+    save_animation,
+    save_captioned,
+    save_confusion,
+    save_image_grid,
+    save_reliability,
+)
 from deepdigits.evaluation.generative import diversity, fool_rate, frechet_distance, manifold_metrics
+from deepdigits.evaluation.plots import (
+    save_by_row,
+    save_convolution,
+    save_curves,
+    save_occlusions,
+    save_robustness,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -135,3 +149,36 @@ def test_figures_have_the_same_bytes_each_time(tmp_path) -> None:
         first, second = (tmp_path / f"{name}_{kind}.png" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
         assert first.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plots_have_the_same_bytes_each_time(tmp_path) -> None:
+    images = RNG.integers(0, 256, (4, 28, 28)).astype(np.uint8)
+    kernels, maps = RNG.normal(size=(11, 3, 3)), RNG.normal(size=(11, 28, 28))
+    for name in ("a", "b"):
+        save_robustness(
+            {"cnn": {"fog": 0.5, "scale": 0.9}, "rnn": {"fog": 0.1, "scale": 1.0}}, tmp_path / f"{name}_1.png"
+        )
+        save_curves({"CNN": ([0, 1], [1, 0.5])}, tmp_path / f"{name}_2.png", "t", "x", "y")
+        save_occlusions(list(images), maps[:4], ["c"] * 4, tmp_path / f"{name}_3.png")
+        save_occlusions([], maps[:0], [], tmp_path / f"{name}_4.png")
+        save_convolution(images[0], kernels, maps, tmp_path / f"{name}_5.png")
+        save_by_row(list(images[:3]), list(RNG.random((3, 28, 10)) * 0 + 0.5), tmp_path / f"{name}_6.png")
+    for kind in range(1, 7):
+        first, second = (tmp_path / f"{name}_{kind}.png" for name in ("a", "b"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_an_animation_holds_every_frame_in_order(tmp_path) -> None:
+    frames = []
+    for index, level in enumerate((0, 120, 250)):
+        frames.append(tmp_path / f"{index}.png")
+        save_image_grid(np.full((1, 28, 28), level, np.uint8), frames[-1], columns=1)
+    save_animation(frames, tmp_path / "one.gif")
+    save_animation(frames, tmp_path / "two.gif")
+    assert (tmp_path / "one.gif").read_bytes() == (tmp_path / "two.gif").read_bytes()
+    with Image.open(tmp_path / "one.gif") as animation:
+        levels = []
+        for index in range(animation.n_frames):
+            animation.seek(index)
+            levels.append(animation.convert("L").getpixel((30, 30)))
+    assert levels == [pytest.approx(level, abs=3) for level in (0, 120, 250)]
