@@ -20,10 +20,10 @@ from deepdigits.evaluation.generative import (
     manifold_metrics,
     nearest_distances,
 )
-from deepdigits.evaluation.synthesis import classifier_of_generated, draw_split, fresh_discriminator
 from deepdigits.inference import features, probabilities
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Discriminator, Generator, generate, interpolated_noise, scores
+from deepdigits.synthesis import classifier_of_generated, draw_split, fresh_discriminator
 
 
 def evaluate_gan(

@@ -8,9 +8,9 @@ from torch import Tensor
 from deepdigits.config import CnnNet, FreshDiscriminator, GanNet, load_params
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.generative import fool_rate, nearest_distances
-from deepdigits.evaluation.synthesis import classifier_of_generated, draw_split, fresh_discriminator
 from deepdigits.inference import probabilities
 from deepdigits.models.gan import Generator, scores
+from deepdigits.synthesis import classifier_of_generated, draw_split, fresh_discriminator
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))
