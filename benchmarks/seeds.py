@@ -7,7 +7,6 @@ what has been run before is not run again. Choices of models are not made here: 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -46,12 +45,12 @@ FIGURES = {
 @exits_cleanly
 def main() -> None:
     prepare(Path.cwd(), COPY, "default")
-    subprocess.run(["dvc", "config", "--local", "cache.dir", str(Path(".dvc/cache").resolve())], cwd=COPY, check=True)
+    cache = str(Path(".dvc/cache").resolve())
+    subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], cwd=COPY, check=True)
     shipped = read_yaml(COPY / PARAMS_FILE)
     metrics = [evaluate(shipped, 0)]
-    for index in range(
-        1, CLASSIFIER_SEEDS
-    ):  # what is known is written after each, since each takes a quarter of an hour
+    for index in range(1, CLASSIFIER_SEEDS):
+        # What is known is written after each, since each takes a quarter of an hour.
         metrics.append(evaluate(shipped, index))
         rows = {title: summarise([found[key] for found in metrics[:count]]) for title, (key, count) in FIGURES.items()}
         write_json(RESULTS / "seeds.json", {"rows": rows, "environment": environment()})
@@ -70,7 +69,7 @@ def evaluate(shipped: dict[str, Any], index: int) -> dict[str, Any]:
     check_params(params, source=f"{PARAMS_FILE} with other seeds")
     with (COPY / PARAMS_FILE).open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(params, file)
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "evaluate"], cwd=COPY, env=os.environ)
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "evaluate"], cwd=COPY)
     if done.returncode:
         raise UserError(f"The pipeline failed with seeds moved by {step}; see above.")
     return dict(read_json(COPY / "reports/metrics/evaluate.json"))
