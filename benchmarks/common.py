@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deepdigits import paths
-from deepdigits.config import load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.splits import Split, load_split
 from deepdigits.errors import UserError
 from deepdigits.files import write_json
@@ -85,7 +86,7 @@ def environment() -> dict[str, str]:
     packages = ("torch", "pytorch-lightning", "onnxruntime", "numpy")
     return {
         "processor": f"{cpu}, {os.cpu_count()} cores",
-        "threads": str(load_params().compute.threads),
+        "threads": str(read_params(Params).compute.threads),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", Python {platform.python_version()}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

@@ -16,7 +16,8 @@ from torch.optim import Adam
 from benchmarks.common import Row, record, split
 from deepdigits import paths
 from deepdigits.compute import use_threads
-from deepdigits.config import Params, load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.batches import ShuffledBatches, epoch_generator
 from deepdigits.data.splits import Split
 from deepdigits.errors import exits_cleanly
@@ -32,7 +33,7 @@ Sampler = Callable[[int], Tensor]  # how many -> images float (n, 1, 28, 28) in 
 
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Params)
     use_threads(params.compute.threads)
     train, test = split("train"), split("test")
     cnn = load_network(paths.MODELS / "cnn" / "model.safetensors")

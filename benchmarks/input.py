@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import Row, alternate, record, split
 from deepdigits.compute import use_threads
-from deepdigits.config import load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.augmentation import augment
 from deepdigits.data.batches import ShuffledBatches, epoch_generator
 from deepdigits.data.splits import Split
@@ -42,7 +43,7 @@ class PerSample(Dataset[tuple[torch.Tensor, int]]):
 
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Params)
     use_threads(params.compute.threads)
     data, fit = split("train"), params.train_cnn.fit
     affine_only = fit.augmentation.model_copy(update={"textured_fraction": 0.0})

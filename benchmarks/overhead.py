@@ -20,11 +20,12 @@ import importlib, os, sys
 stage = sys.argv[1]
 importlib.import_module("pipelines." + stage)
 from deepdigits import paths
-from deepdigits.config import load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.lineage import stage_lineage
 from deepdigits.tracking import DatasetIdentity, stage_run
-params = load_params()
+params = read_params(Params)
 dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
 with stage_run(stage_lineage(stage, params.profile), dataset, stage, {}, "overhead") as run:
     run.metrics({"nothing": 0.0})

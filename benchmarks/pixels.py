@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from benchmarks.common import Row, alternate, record, split
 from deepdigits.compute import use_threads
-from deepdigits.config import PARAMS_FILE, TrainRnn, check_params, overlay, read_yaml
+from deepdigits.config.classifiers import TrainRnn
+from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.config.params import Params
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.inference import probabilities
@@ -26,7 +28,7 @@ PROFILE = Path("profiles/pixels.yaml")
 
 @exits_cleanly
 def main() -> None:
-    params = check_params(overlay(read_yaml(PARAMS_FILE), read_yaml(PROFILE)), source=str(PROFILE))
+    params = check(overlay(read_yaml(PARAMS_FILE), read_yaml(PROFILE)), Params, str(PROFILE))
     use_threads(params.compute.threads)
     record("pixels", [against_lstm(params.train_rnn), accuracy(params.train_rnn)])
 

@@ -16,7 +16,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from benchmarks.common import RESULTS, environment
-from deepdigits.config import PARAMS_FILE, check_params, overlay, read_yaml
+from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.config.params import Params
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_json
 from deepdigits.workspace import prepare
@@ -66,7 +67,7 @@ def evaluate(shipped: dict[str, Any], index: int) -> dict[str, Any]:
         "train_gan": {"seed": shipped["train_gan"]["seed"] + gan_step},
     }
     params = overlay(shipped, seeds)
-    check_params(params, source=f"{PARAMS_FILE} with other seeds")
+    check(params, Params, f"{PARAMS_FILE} with other seeds")
     with (COPY / PARAMS_FILE).open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(params, file)
     done = subprocess.run([sys.executable, "-m", "dvc", "repro", "evaluate"], cwd=COPY)

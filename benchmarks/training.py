@@ -16,7 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Row, alternate, record, seconds, split
 from deepdigits.compute import use_threads
-from deepdigits.config import Params, load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.augmentation import augment
 from deepdigits.data.batches import ShuffledBatches, epoch_generator, to_unit
 from deepdigits.data.splits import Split
@@ -30,7 +31,7 @@ STEPS, ROUNDS, WANTED = 60, 3, 0.99
 
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Params)
     use_threads(params.compute.threads)
     train, test = split("train"), split("test")
     record(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,23 +10,22 @@ from pydantic import BaseModel
 
 from deepdigits import paths
 from deepdigits.calibration import fit_temperature, logits_of
-from deepdigits.config import Fit
-from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import InMemoryData, OrderedBatches
+from deepdigits.classifier_training import fit_classifier
+from deepdigits.config.classifiers import Fit
 from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
+from deepdigits.data.splits import Split, load_split
 from deepdigits.files import file_sha256, write_csv, write_json
 from deepdigits.lineage import Lineage
 from deepdigits.models.classifier import Classifier
 from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
-from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir
+from deepdigits.training import Fitted, Metrics, report_epoch, work_dir
 from deepdigits.weights import part_of, save_network
 
 TEMPERATURE = "net.temperature.value"
 
 
 def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier, lineage: Lineage) -> None:
-    """Train `module` on the train split, keep the epoch with the best validation accuracy, write models/NAME."""
+    """Train `module` on the train split, keep the epoch with the lowest validation loss, write models/NAME."""
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.fingerprint)
     with stage_run(lineage, dataset, lineage.stage, {"model": name}, "training") as run:
@@ -37,42 +35,18 @@ def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier,
             run.metrics(metrics, step=epoch)
             report_epoch(lineage.stage, epoch, config.epochs, metrics)
 
-        data = load_batches(config)
-        fitted = fit(
-            module,
-            data,
-            epochs=config.epochs,
-            seed=config.seed,
-            monitor="val/accuracy",
-            mode="max",
-            checkpoint_dir=checkpoints,
-            on_epoch=on_epoch,
-            gradient_clip=config.gradient_clip,
-        )
-        calibrate(module, fitted, data)
+        train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
+        fitted = fit_classifier(module, train, validation, config, checkpoints, on_epoch)
+        calibrate(module, fitted, validation)
         write_outputs(name, net, fitted, lineage.stage)
         log_outputs(run, name, dataset, fitted, lineage.stage)
     shutil.rmtree(checkpoints)
 
 
-def load_batches(config: Fit) -> InMemoryData:
-    train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
-    return InMemoryData(
-        train,
-        validation,
-        batch_size=config.batch_size,
-        steps_per_epoch=config.steps_per_epoch,
-        seed=config.seed,
-        augment=partial(augment, config=config.augmentation),
-    )
-
-
-def calibrate(module: Classifier, fitted: Fitted, data: InMemoryData) -> None:
+def calibrate(module: Classifier, fitted: Fitted, validation: Split) -> None:
     """Set the temperature of the best epoch's weights by the validation images."""
     module.load_state_dict(fitted.state)
-    batches = data.val_dataloader()
-    assert isinstance(batches, OrderedBatches)
-    temperature = fit_temperature(logits_of(module.net, batches), batches.labels.numpy())
+    temperature = fit_temperature(logits_of(module.net, validation.images), validation.labels)
     fitted.state[TEMPERATURE] = torch.tensor(temperature)
 
 
@@ -99,7 +73,7 @@ def log_outputs(run: RunLog, name: str, dataset: DatasetIdentity, fitted: Fitted
     run.file(paths.PLOTS / f"{stage}.csv", "history")
     run.file(model_file(name), "weights")
     run.description(
-        f"**{name.upper()}** on {dataset.title}. Best of {len(fitted.history)} epochs by validation accuracy: epoch "
+        f"**{name.upper()}** on {dataset.title}. Best of {len(fitted.history)} epochs by validation loss: epoch "
         f"{fitted.best_epoch + 1} with **{best['val/accuracy']:.2%}**. Test figures are in the run evaluate_{name}."
     )
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from deepdigits import paths
 from deepdigits.compute import use_threads
-from deepdigits.config import load_params
+from deepdigits.config.evaluation import Evaluate
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import StageParams
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
@@ -26,12 +28,16 @@ MODEL_FILES = {name: paths.MODELS / name / "model.safetensors" for name in (*CLA
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
 
 
+class Parameters(StageParams):
+    evaluate: Evaluate
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     use_threads(params.compute.threads)
     manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
-    validation, test = (load_split(paths.split_file(name)) for name in ("validation", "test"))
+    splits = {name: load_split(paths.split_file(name)) for name in ("train", "validation", "test")}
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
 
     networks = {name: load_network(MODEL_FILES[name]) for name in CLASSIFIERS}
@@ -43,8 +49,8 @@ def main() -> None:
         "dataset.name": manifest["name"],
         "dataset.sha256": manifest["sha256"],
         "gan.feature_network_sha256": file_sha256(MODEL_FILES["cnn"]),
-        **evaluate_classifiers(networks, test, manifest["name"], params.evaluate),
-        **evaluate_gan(generator, discriminator, cnn, validation, test, params.evaluate),
+        **evaluate_classifiers(networks, splits["test"], manifest["name"], params.evaluate),
+        **evaluate_gan(generator, discriminator, cnn, splits, params.evaluate),
     }
     write_json(paths.METRICS / "evaluate.json", metrics)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deepdigits import paths
-from deepdigits.config import Evaluate
+from deepdigits.config.evaluation import Evaluate
 from deepdigits.data.batches import to_unit
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.classification import (

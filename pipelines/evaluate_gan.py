@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from deepdigits import paths
-from deepdigits.config import Evaluate
-from deepdigits.data.splits import Split, load_split, subset
+from deepdigits.config.evaluation import Evaluate
+from deepdigits.data.splits import Split, subset
 from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.generative import (
@@ -27,9 +28,10 @@ from deepdigits.synthesis import classifier_of_generated, draw_split, fresh_disc
 
 
 def evaluate_gan(
-    generator: Generator, discriminator: Discriminator, cnn: Cnn, validation: Split, test: Split, config: Evaluate
+    generator: Generator, discriminator: Discriminator, cnn: Cnn, splits: Mapping[str, Split], config: Evaluate
 ) -> dict[str, Any]:
     """Compare generated with test images of the same digits, and validation with test images as the floor."""
+    validation, test = splits["validation"], splits["test"]
     size = min(config.gan_samples, len(validation), len(test))
     real, other = (subset(split, size, config.seed) for split in (test, validation))
     fake = draw_split(generator, real.labels, config.seed)
@@ -37,7 +39,7 @@ def evaluate_gan(
     return {
         "gan.samples": size,
         **compare_features(cnn, real, other, fake, config.neighbours),
-        **compare_pixels(real, fake),
+        **compare_pixels(real, fake, splits["train"].images),
         **read_digits(cnn, fake),
         **fool(generator, discriminator, validation, real, fake, config),
         **train_on_generated(generator, test, config),
@@ -54,10 +56,9 @@ def compare_features(cnn: Cnn, real: Split, other: Split, fake: Split, neighbour
     }
 
 
-def compare_pixels(real: Split, fake: Split) -> dict[str, float]:
+def compare_pixels(real: Split, fake: Split, train: np.ndarray) -> dict[str, float]:
     """Variety inside each class, and whether samples are closer to training images than real test images are."""
     varied = diversity(fake.images, real.labels) / diversity(real.images, real.labels)
-    train = load_split(paths.split_file("train")).images
     nearest_fake, nearest_real = (nearest_distances(split.images, train) for split in (fake, real))
     return {
         "gan.diversity": float(varied.mean()),

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.panel import Panel
 
 from deepdigits import paths
-from deepdigits.config import DatasetName, Ingest, load_params
+from deepdigits.config.data import Ingest
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import DatasetName, StageParams
 from deepdigits.data.manifest import describe
 from deepdigits.data.sources import (
     Downloader,
@@ -27,9 +29,13 @@ from deepdigits.tracking import DatasetIdentity, stage_run
 console = Console(stderr=True, highlight=False)
 
 
+class Parameters(StageParams):
+    ingest: Ingest
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     name, train, test, files, mirrors = get_images(params.ingest)
     splits = cut(name, train, test, params.ingest)
     manifest = describe(name, splits, files, params.ingest.split_seed)

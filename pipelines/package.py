@@ -9,7 +9,9 @@ import numpy as np
 from deepdigits import paths
 from deepdigits.cards import model_card
 from deepdigits.compute import use_threads
-from deepdigits.config import Package, load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.release import DatasetGates, Package
+from deepdigits.config.sections import PerDataset, StageParams
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import Split, load_split
 from deepdigits.errors import UserError, exits_cleanly
@@ -23,9 +25,14 @@ from deepdigits.report import report_page
 from deepdigits.tracking import DatasetIdentity, stage_run
 
 
+class Parameters(StageParams):
+    package: Package
+    gates: PerDataset[DatasetGates]
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     use_threads(params.compute.threads)
     manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
     metrics = {key: value for name in METRIC_FILES for key, value in read_json(paths.METRICS / f"{name}.json").items()}

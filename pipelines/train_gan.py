@@ -9,7 +9,9 @@ import torch
 
 from deepdigits import paths
 from deepdigits.compute import use_threads
-from deepdigits.config import TrainGan, load_params
+from deepdigits.config.gan import TrainGan
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import StageParams
 from deepdigits.data.batches import InMemoryData
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
@@ -27,9 +29,13 @@ MODEL = paths.MODELS / "gan" / "model.safetensors"
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
 
 
+class Parameters(StageParams):
+    train_gan: TrainGan
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     use_threads(params.compute.threads)
     config = params.train_gan
     lineage = stage_lineage("train_gan", params.profile)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import torch
 
 from deepdigits.compute import use_threads
-from deepdigits.config import load_params
+from deepdigits.config.classifiers import TrainRnn
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import StageParams
 from deepdigits.errors import exits_cleanly
 from deepdigits.lineage import stage_lineage
 from deepdigits.models.rnn import lightning_module
 from pipelines.classifier import train_classifier
 
 
+class Parameters(StageParams):
+    train_rnn: TrainRnn
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     use_threads(params.compute.threads)
     torch.manual_seed(params.train_rnn.fit.seed)
     module = lightning_module(params.train_rnn.net, params.train_rnn.fit)

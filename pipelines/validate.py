@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from typing import Annotated
+
+from pydantic import Field
 
 from deepdigits import paths
-from deepdigits.config import load_params
+from deepdigits.config.data import Ingest, Validate
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import StageParams
 from deepdigits.data.expectations import FRAMES, Verdict, check
 from deepdigits.data.frame import class_frame, image_frame, split_frame
 from deepdigits.data.splits import SPLITS, Split, load_split
@@ -17,9 +22,14 @@ from deepdigits.lineage import stage_lineage
 from deepdigits.tracking import DatasetIdentity, stage_run
 
 
+class Parameters(StageParams):
+    ingest: Ingest
+    validate_: Annotated[Validate, Field(alias="validate")]
+
+
 @exits_cleanly
 def main() -> None:
-    params = load_params()
+    params = read_params(Parameters)
     manifest = read_json(paths.MANIFEST)
     config = params.validate_
     lineage = stage_lineage("validate", params.profile)

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import nn
 
-from deepdigits.data.batches import OrderedBatches
+from deepdigits.data.batches import VALIDATION_BATCH, to_unit
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -32,7 +32,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, batches: OrderedBatches) -> np.ndarray:
-    """Class scores float32 `(n, 10)`; the network is put in evaluation mode."""
+def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Class scores float32 `(n, 10)` for uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
     network.eval()
-    return np.asarray(torch.cat([network(images) for images, _ in batches]).numpy())
+    parts = torch.from_numpy(images).split(VALIDATION_BATCH)
+    return np.asarray(torch.cat([network(to_unit(part)) for part in parts]).numpy())

@@ -19,11 +19,12 @@ commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add
 @commands.command()
 def summary() -> None:
     """Show what the pipeline made; register what the registry does not have yet."""
-    from deepdigits.config import load_params
+    from deepdigits.config.loading import read_params
+    from deepdigits.config.params import Params
     from deepdigits.packaged import register_all
     from deepdigits.summary import summary_panel
 
-    profile = load_params().profile
+    profile = read_params(Params).profile
     Console().print(summary_panel(register_all(profile), profile))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from deepdigits.config import GanStop
+from deepdigits.config.gan import GanStop
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.generative import diversity, first_of_each_class, fool_rate, frechet_distance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deepdigits.config import DatasetGates
+from deepdigits.config.release import DatasetGates
 
 # floor in params.yaml: (metric in evaluate.json, +1 where more is better)
 CLASSIFIER_RULES = {

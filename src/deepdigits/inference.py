@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import nn
 
-from deepdigits.config import CnnNet, GanNet, RnnNet
+from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.gan import GanNet
 from deepdigits.data.batches import to_unit
 from deepdigits.errors import UserError
 from deepdigits.files import read_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepdigits.config import read_yaml
+from deepdigits.config.loading import read_yaml
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 

@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional as F
 from torch.optim import Adam
 
-from deepdigits.config import FreshDiscriminator, GanNet, Synthetic
+from deepdigits.config.evaluation import FreshDiscriminator, Synthetic
+from deepdigits.config.gan import GanNet
 from deepdigits.data.batches import epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.models.classifier import CLASSES

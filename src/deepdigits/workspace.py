@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from deepdigits.config import PARAMS_FILE, check_params, overlay, read_yaml
+from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.files import write_text
 
@@ -52,7 +53,7 @@ def profile_params(source: Path, profile: str) -> str:
         raise UserError(f"There is no profile {profile!r} ({path} is missing). Profiles: default, {known}.")
     shipped = read_yaml(source / PARAMS_FILE)
     merged = shipped if profile == "default" else overlay(shipped, read_yaml(path))
-    check_params(merged, source=f"{PARAMS_FILE} with {path}")
+    check(merged, Params, f"{PARAMS_FILE} with {path}")
     buffer = io.StringIO()
     YAML(typ="safe", pure=True).dump(merged, buffer)
     return buffer.getvalue()

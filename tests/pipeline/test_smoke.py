@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.config import read_yaml
+from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
 from tests.pipeline.conftest import Workspace, environment, reproduce
 

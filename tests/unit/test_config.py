@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepdigits.config import Params, check_params, load_params, overlay, read_yaml
+from deepdigits.config.loading import check, overlay, read_params, read_yaml
+from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.workspace import profile_params
 
@@ -32,14 +33,14 @@ def leaves(nest: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 def test_shipped_params_load() -> None:
-    assert load_params(ROOT / "params.yaml").profile == "default"
+    assert read_params(Params, ROOT / "params.yaml").profile == "default"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> None:
     merged = tmp_path / "params.yaml"
     merged.write_text(profile_params(ROOT, path.stem))
-    assert load_params(merged).profile == path.stem
+    assert read_params(Params, merged).profile == path.stem
 
 
 @pytest.mark.parametrize(
@@ -60,14 +61,14 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check_params(changed(key, value), "params.yaml")
+        check(changed(key, value), Params, "params.yaml")
 
 
 def test_a_missing_key_and_a_dataset_without_gates_are_named() -> None:
     data = copy.deepcopy(SHIPPED)
     del data["compute"]["threads"], data["gates"]["digits"]
     with pytest.raises(UserError, match=r"(?s)compute.threads: is missing.*needs an entry for digits"):
-        check_params(data, "params.yaml")
+        check(data, Params, "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -77,12 +78,12 @@ def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match="params.yaml"):
-        load_params(path)
+        read_params(Params, path)
 
 
 def test_a_missing_file_says_how_to_get_it_back(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="git checkout"):
-        load_params(tmp_path / "params.yaml")
+        read_params(Params, tmp_path / "params.yaml")
 
 
 def test_exponents_are_numbers_as_in_dvc(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ junk = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(m
 @given(st.sampled_from(leaves(SHIPPED)), junk)
 def test_no_value_gives_a_traceback(key: str, value: Any) -> None:
     try:
-        assert isinstance(check_params(changed(key, value), "params.yaml"), Params)
+        assert isinstance(check(changed(key, value), Params, "params.yaml"), Params)
     except UserError as error:
         assert key.split(".")[0] in str(error)
 
@@ -111,7 +112,7 @@ def test_overlay_replaces_leaves_only() -> None:
 def test_the_default_profile_is_the_shipped_parameters(tmp_path: Path) -> None:
     merged = tmp_path / "params.yaml"
     merged.write_text(profile_params(ROOT, "default"))
-    assert load_params(merged) == load_params(ROOT / "params.yaml")
+    assert read_params(Params, merged) == read_params(Params, ROOT / "params.yaml")
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config import Augmentation
+from deepdigits.config.classifiers import Augmentation
 from deepdigits.data.augmentation import augment, random_affine, random_convolution, random_rectangles, random_texture
 from deepdigits.data.batches import OrderedBatches, ShuffledBatches, epoch_generator
 from deepdigits.data.splits import Split, load_split, save_split, stratified_rows, subset

@@ -5,14 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from deepdigits.config import load_params
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.expectations import Verdict, check
 from deepdigits.data.frame import class_frame, image_frame, split_frame
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
 from tests.conftest import ROOT
 
-PARAMS = load_params(ROOT / "params.yaml")
+PARAMS = read_params(Params, ROOT / "params.yaml")
 Splits = dict[str, Split]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deepdigits.config import read_yaml
+from deepdigits.config.loading import read_yaml
 from tests.conftest import ROOT
 
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]

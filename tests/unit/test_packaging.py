@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from deepdigits.cards import model_card
-from deepdigits.config import CnnNet, GanNet, RnnNet, load_params
+from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.gan import GanNet
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.gates import RULES, check_gates
@@ -26,7 +29,7 @@ from deepdigits.packaging import (
 )
 from tests.conftest import ROOT
 
-GATES = load_params(ROOT / "params.yaml").gates["mnist"]
+GATES = read_params(Params, ROOT / "params.yaml").gates["mnist"]
 GOOD = {
     "cnn.test.accuracy": 0.996,
     "cnn.test.min_class_recall": 0.99,

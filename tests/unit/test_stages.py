@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.config import Params, read_yaml
+from deepdigits.config.loading import read_yaml
+from deepdigits.config.params import Params
 from tests.closure import ROOT, import_closure, params_read
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")

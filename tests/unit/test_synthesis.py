@@ -5,7 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepdigits.config import CnnNet, FreshDiscriminator, GanNet, load_params
+from deepdigits.config.classifiers import CnnNet
+from deepdigits.config.evaluation import FreshDiscriminator
+from deepdigits.config.gan import GanNet
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.generative import fool_rate, nearest_distances
 from deepdigits.inference import probabilities
@@ -34,7 +38,7 @@ class Copying(Generator):
 
 def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Split]) -> None:
     train, test = digits
-    shipped = load_params(ROOT / "params.yaml").evaluate.synthetic
+    shipped = read_params(Params, ROOT / "params.yaml").evaluate.synthetic
     fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
     config = shipped.model_copy(update={"images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
     network = classifier_of_generated(Copying(train), config)

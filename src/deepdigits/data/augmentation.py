@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from deepdigits.config import Augmentation
+from deepdigits.config.classifiers import Augmentation
 
 KERNEL_SIZES = (1, 3, 5, 7)
 

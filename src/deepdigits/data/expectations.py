@@ -14,7 +14,7 @@ from great_expectations.core import ExpectationSuiteValidationResult, expectatio
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
-from deepdigits.config import Band, Bands
+from deepdigits.config.data import Band, Bands
 from deepdigits.data.splits import SPLITS
 
 FRAMES = ("images", "splits", "classes")

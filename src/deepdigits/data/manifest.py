@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deepdigits.config import DatasetName
+from deepdigits.config.sections import DatasetName
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.files import read_json, sha256

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment
 
-from deepdigits.config import DatasetName, Subset
+from deepdigits.config.data import Subset
+from deepdigits.config.sections import DatasetName
 from deepdigits.data.expectations import FRAMES, Outcome, Verdict
 from deepdigits.data.splits import SPLITS, Split
 

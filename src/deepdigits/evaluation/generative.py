@@ -36,6 +36,7 @@ class Manifold:
 
 def manifold_metrics(real: np.ndarray, fake: np.ndarray, neighbours: int) -> Manifold:
     """Compare features `(n, d)` of real and generated images by balls reaching to the k-th neighbour."""
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
     radius_real = _kth_distance(real, neighbours)
     radius_fake = _kth_distance(fake, neighbours)
     inside = precise = 0
@@ -91,7 +92,7 @@ def _kth_distance(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    first, second = first.astype(np.float64), second.astype(np.float64)
+    """Euclidean, of each of `first` `(n, d)` to each of `second` `(m, d)`, in their own precision."""
     squared = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.asarray(np.sqrt(squared.clip(0)))
 
@@ -103,9 +104,5 @@ def nearest_distances(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
         images, reference: uint8 `(n, 28, 28)` and `(m, 28, 28)`.
     """
     points, others = (array.reshape(len(array), 784).astype(np.float32) / 255 for array in (images, reference))
-    lengths = (others**2).sum(axis=1)
-    nearest = [
-        ((part**2).sum(axis=1)[:, None] + lengths - 2 * part @ others.T).min(axis=1)
-        for part in np.array_split(points, max(1, len(points) // 500))
-    ]
-    return np.asarray(np.sqrt(np.concatenate(nearest).clip(0)))
+    parts = np.array_split(points, max(1, len(points) // 500))
+    return np.concatenate([_distances(part, others).min(axis=1) for part in parts])

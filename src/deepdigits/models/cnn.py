@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD
 
-from deepdigits.config import CnnNet, Fit
+from deepdigits.config.classifiers import CnnNet, Fit
 from deepdigits.models.classifier import CLASSES, Classifier, Temperature
 
 WINDOW = 9  # pixels

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
-from deepdigits.config import GanNet, TrainGan
+from deepdigits.config.gan import GanNet, TrainGan
 from deepdigits.data.batches import to_unit
 from deepdigits.models.classifier import CLASSES
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from deepdigits.config import Fit, RnnNet
+from deepdigits.config.classifiers import Fit, RnnNet
 from deepdigits.models.classifier import CLASSES, Classifier, Temperature
 from deepdigits.models.s4d import PIXEL_MEAN, PIXEL_STD, PixelRnn
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepdigits.config import RnnNet
+from deepdigits.config.classifiers import RnnNet
 from deepdigits.models.classifier import CLASSES, Temperature
 
 PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in 0 to 1

@@ -1,0 +1,27 @@
+"""params.yaml as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from deepdigits.config.classifiers import TrainCnn, TrainRnn
+from deepdigits.config.data import Ingest, Validate
+from deepdigits.config.evaluation import Evaluate
+from deepdigits.config.gan import TrainGan
+from deepdigits.config.release import DatasetGates, Package
+from deepdigits.config.sections import PerDataset, StageParams
+
+
+class Params(StageParams):
+    model_config = ConfigDict(extra="forbid")
+
+    ingest: Ingest
+    validate_: Annotated[Validate, Field(alias="validate")]
+    train_cnn: TrainCnn
+    train_rnn: TrainRnn
+    train_gan: TrainGan
+    evaluate: Evaluate
+    package: Package
+    gates: PerDataset[DatasetGates]

@@ -1,0 +1,36 @@
+"""Sections `package` and `gates`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepdigits.config.sections import Fraction, PositiveFloat, Section
+
+
+class ClassifierFloor(Section):
+    min_accuracy: Fraction
+    min_class_recall: Fraction
+    max_calibration_error: Fraction
+    min_corrupted_accuracy: Fraction
+
+
+class GanFloor(Section):
+    max_fid_ratio: PositiveFloat
+    min_coverage: Fraction
+    min_diversity: Annotated[float, Field(ge=0)]
+    min_class_accuracy: Fraction
+    min_synthetic_accuracy: Fraction
+    min_novelty: Annotated[float, Field(ge=0)]
+
+
+class DatasetGates(Section):
+    cnn: ClassifierFloor
+    rnn: ClassifierFloor
+    gan: GanFloor
+
+
+class Package(Section):
+    golden_examples: Annotated[int, Field(ge=2, le=1000)]
+    onnx_tolerance: Annotated[float, Field(gt=0, le=0.01)]
