@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from deepdigits import paths
 from deepdigits.config.evaluation import Evaluate
 from deepdigits.data.splits import Split, subset
-from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.evaluation.figures import save_image_grid
-from deepdigits.evaluation.generative import (
-    diversity,
-    first_of_each_class,
-    fool_rate,
-    frechet_distance,
-    manifold_metrics,
-    nearest_distances,
+from deepdigits.evaluation.generated import (
+    agreement_measures,
+    feature_measures,
+    pixel_measures,
+    synthetic_measures,
 )
+from deepdigits.evaluation.generative import first_of_each_class, fool_rate
 from deepdigits.inference import features, probabilities
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Discriminator, Generator, generate, interpolated_noise, scores
-from deepdigits.synthesis import classifier_of_generated, draw_split, fresh_discriminator
+from deepdigits.synthesis import classifier_of_generated, draw_images, fresh_discriminator
 
 
 def evaluate_gan(
@@ -34,50 +33,24 @@ def evaluate_gan(
     validation, test = splits["validation"], splits["test"]
     size = min(config.gan_samples, len(validation), len(test))
     real, other = (subset(split, size, config.seed) for split in (test, validation))
-    fake = draw_split(generator, real.labels, config.seed)
+    draw = partial(draw_images, generator)
+    fake = Split(draw(real.labels, config.seed), real.labels)
     save_gan_figures(generator, real, fake.images, config.seed)
+    in_real, in_other, in_fake = (features(cnn, split.images) for split in (real, other, fake))
+    trained_on_fake = classifier_of_generated(draw, config.synthetic)
     return {
         "gan.samples": size,
-        **compare_features(cnn, real, other, fake, config.neighbours),
-        **compare_pixels(real, fake, splits["train"].images),
-        **read_digits(cnn, fake),
+        **feature_measures(in_real, in_other, in_fake, config.neighbours),
+        **pixel_measures(real, fake, splits["train"].images),
+        **agreement_measures(read(cnn, fake), fake.labels),
         **fool(generator, discriminator, validation, real, fake, config),
-        **train_on_generated(generator, test, config),
+        **synthetic_measures(read(trained_on_fake, test), test.labels),
     }
 
 
-def compare_features(cnn: Cnn, real: Split, other: Split, fake: Split, neighbours: int) -> dict[str, float]:
-    """Distances in the last hidden layer of the evaluated CNN."""
-    in_real, in_other, in_fake = (features(cnn, split.images) for split in (real, other, fake))
-    fid, floor = frechet_distance(in_real, in_fake), frechet_distance(in_real, in_other)
-    manifold = asdict(manifold_metrics(in_real, in_fake, neighbours))
-    return {"gan.fid": fid, "gan.fid_floor": floor, "gan.fid_ratio": fid / floor} | {
-        f"gan.{key}": value for key, value in manifold.items()
-    }
-
-
-def compare_pixels(real: Split, fake: Split, train: np.ndarray) -> dict[str, float]:
-    """Variety inside each class, and whether samples are closer to training images than real test images are."""
-    varied = diversity(fake.images, real.labels) / diversity(real.images, real.labels)
-    nearest_fake, nearest_real = (nearest_distances(split.images, train) for split in (fake, real))
-    return {
-        "gan.diversity": float(varied.mean()),
-        "gan.diversity_min": float(varied.min()),
-        "gan.novelty": float(np.median(nearest_fake) / np.median(nearest_real)),
-        "gan.novelty_lowest_percent": float(np.quantile(nearest_fake, 0.01) / np.quantile(nearest_real, 0.01)),
-    }
-
-
-def read_digits(cnn: Cnn, fake: Split) -> dict[str, float]:
-    """How often the CNN reads the digit that was asked for."""
-    right = probabilities(cnn, fake.images).argmax(axis=1) == fake.labels
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {
-        "gan.class_accuracy": float(right.mean()),
-        "gan.class_accuracy_low": low,
-        "gan.class_accuracy_high": high,
-        "gan.class_accuracy_min": min(float(right[fake.labels == digit].mean()) for digit in range(10)),
-    }
+def read(network: nn.Module, split: Split) -> np.ndarray:
+    """The digits that a classifier sees, `(n,)`."""
+    return np.asarray(probabilities(network, split.images).argmax(axis=1))
 
 
 def fool(
@@ -90,18 +63,6 @@ def fool(
         for network in (discriminator, judge)
     ]
     return {"gan.fool_rate": rates[0], "gan.fool_rate_fresh": rates[1]}
-
-
-def train_on_generated(generator: Generator, test: Split, config: Evaluate) -> dict[str, float]:
-    """The classification accuracy score: trained on generated, tested on real images."""
-    network = classifier_of_generated(generator, config.synthetic)
-    right = int((probabilities(network, test.images).argmax(axis=1) == test.labels).sum())
-    low, high = wilson_interval(right, len(test))
-    return {
-        "gan.synthetic_accuracy": right / len(test),
-        "gan.synthetic_accuracy_low": low,
-        "gan.synthetic_accuracy_high": high,
-    }
 
 
 def save_gan_figures(generator: Generator, real: Split, fake: np.ndarray, seed: int) -> None:

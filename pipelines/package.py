@@ -19,8 +19,17 @@ from deepdigits.files import read_json, write_bytes, write_npz, write_text
 from deepdigits.gates import check_gates
 from deepdigits.inference import load_network
 from deepdigits.lineage import stage_lineage
+from deepdigits.models.cnn import Cnn
 from deepdigits.packaged import MODEL_NAMES, register_all
-from deepdigits.packaging import ExportedClassifier, ExportedGenerator, check_onnx, export_onnx, golden_examples
+from deepdigits.packaging import (
+    Exported,
+    ExportedClassifier,
+    ExportedCnn,
+    ExportedGenerator,
+    check_onnx,
+    export_onnx,
+    golden_examples,
+)
 from deepdigits.report import report_page
 from deepdigits.tracking import DatasetIdentity, stage_run
 
@@ -80,13 +89,14 @@ def package_model(model: str, validation: Split, config: Package) -> float:
     directory = paths.MODELS / model
     network = load_network(directory / "model.safetensors")
     count = config.golden_examples
+    exported: Exported
     if model == "gan":
-        exported: ExportedClassifier | ExportedGenerator = ExportedGenerator(network)
+        exported = ExportedGenerator(network)
         noise_dim = read_json(directory / "model.json")["config"]["noise_dim"]
         noise = [np.random.default_rng(seed).standard_normal(noise_dim, np.float32) for seed in range(count)]
         inputs = {"noise": np.stack(noise), "digit": np.arange(count) % 10}
     else:
-        exported = ExportedClassifier(network)
+        exported = ExportedCnn(network) if isinstance(network, Cnn) else ExportedClassifier(network)
         inputs = {"images": validation.images[:count]}
     golden = golden_examples(exported, inputs)
     onnx_bytes = export_onnx(exported, inputs)

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from deepdigits.cli_registry import add_registry_commands
 from deepdigits.errors import UserError, exits_cleanly
 
 commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+add_registry_commands(commands)
 
 
 @commands.command()

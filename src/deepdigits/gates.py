@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deepdigits.config.release import DatasetGates
+from deepdigits.config.release import ClassifierFloor, DatasetGates, GanFloor
 
 # floor in params.yaml: (metric in evaluate.json, +1 where more is better)
 CLASSIFIER_RULES = {
@@ -32,10 +32,14 @@ def check_gates(metrics: Mapping[str, Any], gates: DatasetGates) -> list[dict[st
         One entry per floor: `model`, `metric`, `value`, `limit`, `rule` (">=" or "<=") and `passed`.
         A metric that is missing or not a number has not passed.
     """
+    return [gate for model in RULES for gate in check_floors(model, metrics, getattr(gates, model))]
+
+
+def check_floors(model: str, metrics: Mapping[str, Any], floors: ClassifierFloor | GanFloor) -> list[dict[str, Any]]:
+    """The same for one model."""
     return [
-        _check(model, metric, sign, metrics.get(f"{model}.{metric}"), getattr(getattr(gates, model), floor))
-        for model, rules in RULES.items()
-        for floor, (metric, sign) in rules.items()
+        _check(model, metric, sign, metrics.get(f"{model}.{metric}"), getattr(floors, floor))
+        for floor, (metric, sign) in RULES[model].items()
     ]
 
 

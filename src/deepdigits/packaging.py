@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from deepdigits.data.batches import to_unit
 from deepdigits.errors import UserError
+from deepdigits.models.cnn import Cnn
 
 Arrays = dict[str, np.ndarray]
 
@@ -36,15 +37,35 @@ class ExportedClassifier(nn.Module):
     """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`."""
 
     input_names = ("images",)
-    output_names = ("label", "probabilities")
+    output_names: tuple[str, ...] = ("label", "probabilities")
 
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        probabilities = self.network(to_unit(images)).softmax(dim=1)
-        return probabilities.argmax(dim=1), probabilities
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return _label_and_probabilities(self.network(to_unit(images)))
+
+
+class ExportedCnn(nn.Module):
+    """As `ExportedClassifier`, and features float32 `(n, d)`: the space in which generated images are judged."""
+
+    input_names = ("images",)
+    output_names: tuple[str, ...] = ("label", "probabilities", "features")
+
+    def __init__(self, network: Cnn):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        features = self.network.features(to_unit(images))
+        logits = self.network.temperature(self.network.head(features))
+        return *_label_and_probabilities(logits), features
+
+
+def _label_and_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    probabilities = logits.softmax(dim=1)
+    return probabilities.argmax(dim=1), probabilities
 
 
 class ExportedGenerator(nn.Module):
@@ -61,7 +82,7 @@ class ExportedGenerator(nn.Module):
         return (self.network(noise, digit).squeeze(1),)
 
 
-Exported = ExportedClassifier | ExportedGenerator
+Exported = ExportedClassifier | ExportedCnn | ExportedGenerator
 
 
 def golden_examples(module: Exported, inputs: Arrays) -> Golden:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -18,22 +19,24 @@ from deepdigits.models.cnn import lightning_module
 from deepdigits.models.gan import Discriminator, Generator, generate
 from deepdigits.trials import keep_silent, train_for_trial
 
+Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -> images uint8 (n, 28, 28)
 
-def draw_split(generator: Generator, labels: np.ndarray, seed: int) -> Split:
-    """One generated image for each label."""
+
+def draw_images(generator: Generator, labels: np.ndarray, seed: int) -> np.ndarray:
+    """One generated image for each label, uint8 `(n, 28, 28)`."""
     noise = torch.randn(len(labels), generator.noise_dim, generator=torch.Generator().manual_seed(seed))
-    return Split(generate(generator, noise, torch.from_numpy(labels)), labels)
+    return generate(generator, noise, torch.from_numpy(labels))
 
 
-def classifier_of_generated(generator: Generator, config: Synthetic) -> torch.nn.Module:
+def classifier_of_generated(draw: Draw, config: Synthetic) -> torch.nn.Module:
     """Train a CNN on generated images alone; its accuracy on real ones is the classification accuracy score
     (Ravuri and Vinyals, 2019, arXiv:1905.10887). Its epoch is chosen by generated images, too."""
-    train, held_out = (
-        draw_split(generator, np.arange(count) % CLASSES, config.fit.seed + part)
-        for part, count in enumerate((config.images, max(CLASSES, config.images // 10)))
-    )
+    splits = []
+    for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
+        labels = np.arange(count) % CLASSES
+        splits.append(Split(draw(labels, config.fit.seed + part), labels))
     make = partial(lightning_module, config.net, config.fit)
-    return train_for_trial(make, train, held_out, config.fit, keep_silent)
+    return train_for_trial(make, splits[0], splits[1], config.fit, keep_silent)
 
 
 def fresh_discriminator(

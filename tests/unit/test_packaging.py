@@ -21,6 +21,7 @@ from deepdigits.models.rnn import make_rnn
 from deepdigits.packaging import (
     Exported,
     ExportedClassifier,
+    ExportedCnn,
     ExportedGenerator,
     Golden,
     check_onnx,
@@ -55,7 +56,7 @@ def exported(kind: str) -> Exported:
             Generator(GanNet(noise_dim=8, generator_widths=(8, 4), discriminator_widths=(4,) * 4)).eval()
         )
     if kind == "cnn":
-        return ExportedClassifier(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
+        return ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
     return ExportedClassifier(
         make_rnn(RnnNet(cell=kind, hidden=8, layers=2, bidirectional=kind != "s4d", dropout=0.1)).eval()  # type: ignore[arg-type]
     )

@@ -1,5 +1,7 @@
 """Judging a generator by networks trained on what it draws, with a generator that copies real images."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from deepdigits.data.splits import Split
 from deepdigits.evaluation.generative import fool_rate, nearest_distances
 from deepdigits.inference import probabilities
 from deepdigits.models.gan import Generator, scores
-from deepdigits.synthesis import classifier_of_generated, draw_split, fresh_discriminator
+from deepdigits.synthesis import classifier_of_generated, draw_images, fresh_discriminator
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))
@@ -41,7 +43,7 @@ def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Spl
     shipped = read_params(Params, ROOT / "params.yaml").evaluate.synthetic
     fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
     config = shipped.model_copy(update={"images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
-    network = classifier_of_generated(Copying(train), config)
+    network = classifier_of_generated(partial(draw_images, Copying(train)), config)
     assert (probabilities(network, test.images).argmax(axis=1) == test.labels).mean() > 0.8
 
 
@@ -54,16 +56,16 @@ def test_a_fresh_discriminator_tells_noise_from_digits_and_is_fooled_by_copies(d
         (Copying(train), pytest.approx(0.5, abs=0.15)),
     ):
         judge = fresh_discriminator(NET, generator, train, JUDGE, seed=1)
-        fake = draw_split(generator, test.labels, seed=2)
-        rate = fool_rate(scores(judge, test.images, test.labels), scores(judge, fake.images, fake.labels))
+        fake = draw_images(generator, test.labels, seed=2)
+        rate = fool_rate(scores(judge, test.images, test.labels), scores(judge, fake, test.labels))
         assert rate == expected
 
 
 def test_drawing_depends_on_the_seed_alone(digits: tuple[Split, Split]) -> None:
     generator = Generator(NET)
-    one, two, other = (draw_split(generator, np.arange(10), seed) for seed in (1, 1, 2))
-    assert np.array_equal(one.images, two.images)
-    assert not np.array_equal(one.images, other.images)
+    one, two, other = (draw_images(generator, np.arange(10), seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
 
 
 def test_nearest_distances_are_those_of_all_pairs() -> None:

@@ -10,6 +10,7 @@ from deepdigits.config.classifiers import TrainCnn, TrainRnn
 from deepdigits.config.data import Ingest, Validate
 from deepdigits.config.evaluation import Evaluate
 from deepdigits.config.gan import TrainGan
+from deepdigits.config.promotion import Promotion
 from deepdigits.config.release import DatasetGates, Package
 from deepdigits.config.sections import PerDataset, StageParams
 
@@ -25,3 +26,4 @@ class Params(StageParams):
     evaluate: Evaluate
     package: Package
     gates: PerDataset[DatasetGates]
+    promotion: Promotion

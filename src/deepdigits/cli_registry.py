@@ -1,0 +1,141 @@
+"""The commands about registered models. Exit codes: 0 done, 2 usage or store error, 3 refused or found wanting."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from deepdigits.errors import UserError
+
+if TYPE_CHECKING:
+    from deepdigits.promotion.promote import Outcome
+
+REFUSED = 3
+Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version, e.g. mnist-cnn@candidate.")]
+Name = Annotated[str, typer.Argument(help="A registered model, e.g. mnist-cnn.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def add_registry_commands(commands: typer.Typer) -> None:
+    for command in (promote, rollback, history, audit, verify):
+        commands.command()(_exits_with_2(command))
+
+
+def promote(
+    reference: Reference,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change and record nothing.")] = False,
+    allow_other_data: Annotated[
+        bool, typer.Option("--allow-other-data", help="Compare although the champion was made with other data.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a version the champion if it deserves it: scored now, against the champion, on the test images here."""
+    from deepdigits.compute import use_threads
+    from deepdigits.config.loading import read_params
+    from deepdigits.config.params import Params
+    from deepdigits.promotion.promote import promote as act
+
+    params = read_params(Params)
+    use_threads(params.compute.threads)
+    outcome = act(reference, params, dry_run=dry_run, allow_other_data=allow_other_data)
+    _show(outcome, as_json, note=" (dry run: nothing was changed)" if dry_run else "")
+    if outcome.action == "refused":
+        raise typer.Exit(REFUSED)
+
+
+def rollback(name: Name, as_json: AsJson = False) -> None:
+    """Give the alias `champion` back to the version that had it before."""
+    from deepdigits.promotion.promote import rollback as act
+
+    _show(act(name), as_json)
+
+
+def history(name: Name, as_json: AsJson = False) -> None:
+    """Print every decision about a model, the oldest first."""
+    from deepdigits.promotion.audit import history as entries_of
+    from deepdigits.promotion.registered import find_model
+    from deepdigits.tracking import open_store
+
+    client = open_store()
+    find_model(client, name)
+    entries = entries_of(client, name)
+    if as_json:
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table("entry", "when", "who", "version", "decision", "champion", "why", title=name)
+    for entry in entries:
+        moved = f"{entry['champion_before'] or '-'} -> {entry['champion'] or '-'}"
+        why, when = " ".join(entry["reasons"]), entry["time"]
+        table.add_row(str(entry["sequence"]), when, entry["by"], str(entry["version"]), entry["action"], moved, why)
+    Console().print(table if entries else f"No decision about {name} yet. Make one: deepdigits promote {name}")
+
+
+def audit(as_json: AsJson = False) -> None:
+    """Recompute the ledger's chain and compare it with the aliases and records in the store."""
+    from deepdigits.promotion.audit import audit as check
+    from deepdigits.tracking import open_store
+
+    count, faults = check(open_store())
+    if as_json:
+        print(json.dumps({"entries": count, "faults": faults}, indent=2))
+    else:
+        Console().print("\n".join(faults) or f"{count} entries, and everything agrees.", markup=False, highlight=False)
+    if faults:
+        raise typer.Exit(REFUSED)
+
+
+def verify(
+    reference: Reference,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Also run the pipeline of its commit from nothing and compare bytes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove where a registered version comes from."""
+    from deepdigits.config.loading import read_params
+    from deepdigits.config.params import Params
+    from deepdigits.promotion.verify import verify as check
+
+    checks = check(
+        reference, read_params(Params), rebuild=rebuild, say=lambda text: Console(stderr=True).print(text, markup=False)
+    )
+    if as_json:
+        print(json.dumps([asdict(item) for item in checks], indent=2))
+    else:
+        table = Table("", "", box=None, show_header=False, title=reference, title_justify="left")
+        for item in checks:
+            table.add_row("[green]yes[/]" if item.passed else "[red]NO[/]", f"{item.question}: {item.detail}")
+        Console().print(table)
+    if not all(item.passed for item in checks):
+        raise typer.Exit(REFUSED)
+
+
+def _show(outcome: Outcome, as_json: bool, note: str = "") -> None:
+    if as_json:
+        print(json.dumps(asdict(outcome), indent=2))
+        return
+    lines = [*outcome.recovered, *outcome.reasons]
+    title = f"{outcome.name} version {outcome.version}: {outcome.action}{note}"
+    style = "red" if outcome.action == "refused" else "green"
+    Console().print(Panel("\n".join(lines), title=title, title_align="left", border_style=style), markup=False)
+
+
+def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except UserError as error:
+            panel = Panel(str(error), title=f"{command.__name__} stopped", border_style="red", title_align="left")
+            Console(stderr=True, highlight=False).print(panel, markup=False)
+            raise typer.Exit(2) from None
+
+    return run

@@ -1,0 +1,1 @@
+"""Promotion as a decision with evidence: rules, records, ledger, and what undoes or checks them."""

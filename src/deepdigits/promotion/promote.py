@@ -1,0 +1,185 @@
+"""`deepdigits promote` and `deepdigits rollback`: score, decide, carry out, record."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from deepdigits import paths
+from deepdigits.config.params import Params
+from deepdigits.data.manifest import validated_manifest
+from deepdigits.data.splits import Split
+from deepdigits.errors import UserError
+from deepdigits.gates import check_floors
+from deepdigits.promotion.record import change_record, decision_record
+from deepdigits.promotion.registered import RegisteredModel, fetch, find
+from deepdigits.promotion.rules import (
+    Decision,
+    broken_floors,
+    judge_classifiers,
+    judge_first,
+    judge_generators,
+)
+from deepdigits.promotion.scoring import load_splits, score_classifiers, score_generators
+from deepdigits.promotion.transaction import (
+    CHAMPION,
+    PREVIOUS,
+    Intent,
+    alias_version,
+    exclusive,
+    perform,
+    recover,
+)
+from deepdigits.registry import CANDIDATE
+from deepdigits.tracking import open_store, store_uri
+
+Models = Mapping[str, RegisteredModel]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: `action` is promoted, refused, unchanged or rolled back."""
+
+    action: str
+    name: str
+    version: int
+    reasons: list[str]
+    numbers: dict[str, Any] = field(default_factory=dict)
+    recovered: list[str] = field(default_factory=list)
+    record: str = ""
+
+
+def promote(reference: str, params: Params, *, dry_run: bool = False, allow_other_data: bool = False) -> Outcome:
+    """Hold a version, the candidate unless `reference` names another, against the champion, and act on it.
+
+    Raises:
+        UserError: the store, the version or its files cannot be read, or the data here are not those it was tested on.
+    """
+    client = open_store()
+    with exclusive(), tempfile.TemporaryDirectory() as folder:
+        recovered = [] if dry_run else recover(client)
+        models = _contestants(client, reference, Path(folder))
+        candidate, champion = models["candidate"], models.get("champion")
+        if champion and _same_bytes(candidate, champion):
+            reasons = [f"Nothing to promote: the champion, version {champion.version}, has the same model bytes."]
+            return Outcome("unchanged", candidate.name, candidate.version, reasons, recovered=recovered)
+        decision, record, evidence = _decide(client, models, params, allow_other_data, Path(folder))
+        outcome = Outcome(
+            decision.outcome, candidate.name, candidate.version, decision.reasons, decision.numbers, recovered, record
+        )
+        if not dry_run:
+            perform(client, _intent(client, models, decision), record, evidence)
+        return outcome
+
+
+def rollback(name: str) -> Outcome:
+    """Give `champion` back to the version that had it before; the two change places.
+
+    Raises:
+        UserError: there is no such model, or no champion before.
+    """
+    client = open_store()
+    with exclusive():
+        recovered = recover(client)
+        before = int(find(client, f"{name}@{CHAMPION}", CHAMPION).version)
+        after = alias_version(client, name, PREVIOUS)
+        if after is None:
+            raise UserError(f"{name} has no champion before version {before}; there is nothing to go back to.")
+        reasons = [f"Rolled back from version {before} to version {after}."]
+        title = f"{name} version {after}: rolled back to"
+        intent = Intent("rolled back", name, after, before, after, before, reasons)
+        perform(client, intent, change_record(title, reasons), {})
+        return Outcome("rolled back", name, after, reasons, recovered=recovered)
+
+
+def _contestants(client: MlflowClient, reference: str, folder: Path) -> Models:
+    wanted = find(client, reference, CANDIDATE)
+    models = {"candidate": fetch(wanted, folder, store_uri())}
+    champion = alias_version(client, wanted.name, CHAMPION)
+    if champion is None:
+        return models
+    if champion == int(wanted.version):
+        return {**models, "champion": models["candidate"]}
+    return {**models, "champion": fetch(find(client, f"{wanted.name}/{champion}", CHAMPION), folder, store_uri())}
+
+
+def _same_bytes(first: RegisteredModel, second: RegisteredModel) -> bool:
+    return all(first.tags.get(key) == second.tags.get(key) for key in ("model.sha256", "onnx.sha256"))
+
+
+def _decide(
+    client: MlflowClient, models: Models, params: Params, allow_other_data: bool, folder: Path
+) -> tuple[Decision, str, dict[str, Any]]:
+    candidate, champion = models["candidate"], models.get("champion")
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    if manifest["sha256"] != candidate.tags.get("dataset.sha256"):
+        raise UserError(
+            f"{candidate.title} was tested on data {str(candidate.tags.get('dataset.sha256'))[:12]}, and here are "
+            f"{manifest['sha256'][:12]}. Promote where its data are, e.g. after: git checkout "
+            f"{candidate.tags.get('git.commit', 'COMMIT')[:12]} && make repro"
+        )
+    objections = []
+    if champion and champion.tags.get("dataset.sha256") != manifest["sha256"] and not allow_other_data:
+        objections.append(
+            f"The champion was trained and tested on other data ({str(champion.tags.get('dataset.sha256'))[:12]}, not "
+            f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
+        )
+    judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
+    splits = load_splits("test", "validation", "train") if judge else load_splits("test")
+    decision, gates = _judge(models, judge, splits, params, objections)
+    facts = {
+        "champion": champion.title if champion else None,
+        "test_images": len(splits["test"]),
+        "dataset": manifest["sha256"],
+        "gates": gates,
+        "origin": {role: dict(model.tags) for role, model in models.items()},
+        "judge": f"{judge.title} (ONNX `{judge.tags['onnx.sha256']}`)" if judge else None,
+    }
+    return decision, decision_record(candidate.title, decision, facts), {**facts, "numbers": decision.numbers}
+
+
+def _judge(
+    models: Models, judge: RegisteredModel | None, splits: Mapping[str, Split], params: Params, objections: list[str]
+) -> tuple[Decision, list[dict[str, Any]]]:
+    candidate, test, threads = models["candidate"], splits["test"], params.compute.threads
+    floors = getattr(params.gates[candidate.dataset], candidate.kind)  # type: ignore[index]
+    if judge:
+        generators, real = score_generators(models, judge, splits, params.evaluate, threads)
+        gates = check_floors(candidate.kind, generators["candidate"].measures, floors)
+        objections = objections + broken_floors(gates)
+        if "champion" not in models:
+            return judge_first(objections), gates
+        rule, alpha, seed = params.promotion.generator, params.promotion.alpha, params.evaluate.seed
+        pair = generators["candidate"], generators["champion"]
+        return judge_generators(*pair, real, rule, alpha, seed, objections), gates
+    classifiers = score_classifiers(models, test, params.evaluate, threads)
+    gates = check_floors(candidate.kind, classifiers["candidate"].measures, floors)
+    objections = objections + broken_floors(gates)
+    if "champion" not in models:
+        return judge_first(objections), gates
+    both = classifiers["candidate"], classifiers["champion"]
+    return judge_classifiers(*both, test.labels, params.promotion, objections), gates
+
+
+def _generator_judge(client: MlflowClient, dataset: str, folder: Path) -> RegisteredModel:
+    """The CNN in whose features generators are compared: the champion, or the candidate while there is none."""
+    name = f"{dataset}-cnn"
+    alias = CHAMPION if alias_version(client, name, CHAMPION) else CANDIDATE
+    return fetch(find(client, f"{name}@{alias}", alias), folder / "judge", store_uri())
+
+
+def _intent(client: MlflowClient, models: Models, decision: Decision) -> Intent:
+    candidate, champion = models["candidate"], models.get("champion")
+    before = champion.version if champion else None
+    previous = alias_version(client, candidate.name, PREVIOUS)
+    facts = {key: candidate.tags.get(key) for key in ("package.sha256", "dataset.sha256", "git.commit")}
+    if decision.outcome == "refused":
+        return Intent("refused", candidate.name, candidate.version, before, before, previous, decision.reasons, facts)
+    return Intent(
+        "promoted", candidate.name, candidate.version, before, candidate.version, before, decision.reasons, facts
+    )

@@ -1,0 +1,116 @@
+"""A registered version and its files, fetched from the store and held against the hash that the store names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import RegisteredModel as RegisteredModelEntry
+from mlflow.exceptions import MlflowException
+
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256
+from deepdigits.promotion.transaction import alias_version
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """One version; `files` holds model.onnx, model.json, golden.npz and model_card.md."""
+
+    name: str
+    version: int
+    run_id: str
+    tags: Mapping[str, str]
+    files: Path
+
+    @property
+    def kind(self) -> str:
+        """cnn, rnn or gan."""
+        return self.name.rpartition("-")[2]
+
+    @property
+    def dataset(self) -> str:
+        return self.name.rpartition("-")[0]
+
+    @property
+    def onnx(self) -> Path:
+        return self.files / "model.onnx"
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+def parse_reference(reference: str) -> tuple[str, str | None, int | None]:
+    """`NAME`, `NAME@alias` or `NAME/version` to name, alias and version."""
+    found = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:@([A-Za-z][A-Za-z0-9_-]*)|/([1-9]\d{0,8}))?", reference)
+    if not found:
+        raise UserError(f"{reference!r} is no model. Write NAME, NAME@alias or NAME/version, e.g. mnist-cnn@champion.")
+    return found[1], found[2], int(found[3]) if found[3] else None
+
+
+def find_model(client: MlflowClient, name: str) -> RegisteredModelEntry:
+    """The registry's entry of a model.
+
+    Raises:
+        UserError: there is none; the message lists what there is.
+    """
+    known = {model.name: model for model in client.search_registered_models()}
+    if name not in known:
+        there_is = ", ".join(sorted(known)) or "none; run make repro"
+        raise UserError(f"The registry has no model {name!r}. It has: {there_is}.")
+    return known[name]
+
+
+def find(client: MlflowClient, reference: str, default_alias: str) -> ModelVersion:
+    """The version that a reference means; a bare name means its `default_alias`.
+
+    Raises:
+        UserError: there is no such model, alias or version; the message lists what there is.
+    """
+    name, alias, number = parse_reference(reference)
+    find_model(client, name)
+    if number is None:
+        alias = alias or default_alias
+        number = alias_version(client, name, alias)
+        if number is None:
+            raise UserError(f"{name} has no version with the alias {alias!r}. {_there_is(client, name)}")
+    try:
+        return client.get_model_version(name, str(number))
+    except MlflowException:
+        raise UserError(f"{name} has no version {number}. {_there_is(client, name)}") from None
+
+
+def fetch(version: ModelVersion, into: Path, uri: str) -> RegisteredModel:
+    """Download the files of a version.
+
+    Raises:
+        UserError: a file is missing, or the ONNX file is not the one that was registered.
+    """
+    source = f"models:/{version.name}/{version.version}"
+    folder = into / f"{version.name}-{version.version}"
+    folder.mkdir(parents=True)
+    try:
+        local = mlflow.artifacts.download_artifacts(f"{source}/artifacts", dst_path=str(folder), tracking_uri=uri)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"The files of {version.name} version {version.version} cannot be read: {error}") from None
+    tags = dict(version.tags)
+    model = RegisteredModel(version.name, int(version.version), str(version.run_id), tags, Path(local))
+    if not model.onnx.is_file() or file_sha256(model.onnx) != tags.get("onnx.sha256"):
+        raise UserError(
+            f"{model.title}: the registered ONNX file is missing or not the one that was registered "
+            f"(SHA-256 {tags.get('onnx.sha256')}). Register it anew: deepdigits summary"
+        )
+    return model
+
+
+def _there_is(client: MlflowClient, name: str) -> str:
+    model = client.get_registered_model(name)
+    aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))
+    count = len(client.search_model_versions(f"name = '{name}'"))
+    return f"There are {count} versions; aliases: {aliases or 'none'}."

@@ -1,0 +1,186 @@
+"""The decision alone: scores in, verdict and numbers out. No store, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from scipy.stats import norm
+
+from deepdigits.config.promotion import GeneratorRule, Promotion
+from deepdigits.evaluation.classification import mcnemar
+from deepdigits.evaluation.generative import frechet_distance
+
+Outcome = Literal["promoted", "refused"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`reasons` say why, one sentence each; `numbers` are what they rest on, ready for JSON."""
+
+    outcome: Outcome
+    reasons: list[str]
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ClassifierScore:
+    """One classifier on the test images: the digits it reads `(n,)`, measures by name, and what it costs."""
+
+    read: np.ndarray
+    measures: Mapping[str, float]
+    parameters: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class GeneratorScore:
+    """One generator: features of its samples `(n, d)`, which real images they cover `(n,)`, and measures by name."""
+
+    features: np.ndarray
+    covered: np.ndarray
+    measures: Mapping[str, float]
+
+
+def broken_floors(gates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each floor that is not met; `gates` as `deepdigits.gates.check_floors` returns them."""
+    return [
+        f"Floor not met: {gate['metric']} is {_number(gate['value'])}, must be {gate['rule']} {gate['limit']}."
+        for gate in gates
+        if not gate["passed"]
+    ]
+
+
+def judge_first(objections: list[str]) -> Decision:
+    """Without a champion, the floors decide."""
+    if objections:
+        return Decision("refused", objections)
+    return Decision("promoted", ["There is no champion yet, and every floor is met."])
+
+
+def judge_classifiers(
+    candidate: ClassifierScore, champion: ClassifierScore, labels: np.ndarray, rule: Promotion, objections: list[str]
+) -> Decision:
+    """Promote a candidate that is better by exact McNemar at `rule.alpha`, or not worse than `rule.accuracy_margin`
+    and cheaper; never against an objection, and never where a digit's recall falls by more than
+    `rule.max_class_drop`."""
+    right, champion_right = candidate.read == labels, champion.read == labels
+    paired = mcnemar(right, champion_right)
+    low, high = paired_interval(paired.only_first_right, paired.only_second_right, len(labels), 2 * rule.alpha)
+    falls = [float(right[labels == digit].mean() - champion_right[labels == digit].mean()) for digit in range(10)]
+    cost = {
+        "parameters": candidate.parameters / champion.parameters,
+        "latency": candidate.milliseconds / champion.milliseconds,
+    }
+    numbers = {
+        "contingency": {
+            "both_right": int((right & champion_right).sum()),
+            "only_candidate_right": paired.only_first_right,
+            "only_champion_right": paired.only_second_right,
+            "both_wrong": int((~right & ~champion_right).sum()),
+        },
+        "mcnemar_p": paired.p_value,
+        "accuracy_difference": float(right.mean() - champion_right.mean()),
+        "accuracy_difference_interval": [low, high],
+        "interval_confidence": 1 - 2 * rule.alpha,
+        "recall_difference_by_digit": falls,
+        "cost_ratio": cost,
+    }
+    blocked = objections + [
+        f"Recall of digit {digit} falls by {-100 * fall:.2f} points; allowed are {100 * rule.max_class_drop:.2f}."
+        for digit, fall in enumerate(falls)
+        if fall < -rule.max_class_drop
+    ]
+    if blocked:
+        return Decision("refused", blocked, numbers)
+    won, lost = paired.only_first_right, paired.only_second_right
+    if won > lost and paired.p_value < rule.alpha:
+        reason = f"Better: {won} images are read right by the candidate alone, {lost} by the champion alone"
+        return Decision("promoted", [f"{reason}, p = {paired.p_value:.3g} < {rule.alpha:g}."], numbers)
+    cheaper = [f"{name} {ratio:.2f} of the champion's" for name, ratio in cost.items() if ratio <= rule.cheaper_share]
+    not_worse = (
+        f"the accuracy is at most {-100 * min(low, 0):.3f} points lower (allowed {100 * rule.accuracy_margin:.3f})"
+    )
+    if low > -rule.accuracy_margin and cheaper:
+        return Decision("promoted", [f"Not worse and cheaper: {not_worse}; {', '.join(cheaper)}."], numbers)
+    reasons = [
+        f"Not better: {won} images are read right by the candidate alone, {lost} by the champion alone, "
+        f"p = {paired.p_value:.3g}; needed is p < {rule.alpha:g}."
+    ]
+    if low <= -rule.accuracy_margin:
+        reasons.append(f"Not shown to be no worse: {not_worse}.")
+    if not cheaper:
+        shares = ", ".join(f"{name} {ratio:.2f}" for name, ratio in cost.items())
+        reasons.append(f"Not cheaper: {shares} of the champion's; needed is {rule.cheaper_share:g} or less.")
+    return Decision("refused", reasons, numbers)
+
+
+def judge_generators(
+    candidate: GeneratorScore,
+    champion: GeneratorScore,
+    real: np.ndarray,
+    rule: GeneratorRule,
+    alpha: float,
+    seed: int,
+    objections: list[str],
+) -> Decision:
+    """Promote a candidate that is better in FID or coverage and not worse than the margin in the other.
+
+    The intervals of both differences are percentiles of a paired bootstrap over real images `(n, d)` and samples
+    (Efron and Tibshirani, 1993): every round judges both generators by the same draw, so the bias of FID at few
+    samples meets both.
+    """
+    fid, coverage = bootstrap_differences(candidate, champion, real, rule.bootstrap_rounds, seed)
+    fid /= champion.measures["gan.fid"]
+    fid_low, fid_high = (float(value) for value in np.quantile(fid, (alpha, 1 - alpha)))
+    cov_low, cov_high = (float(value) for value in np.quantile(coverage, (alpha, 1 - alpha)))
+    numbers = {
+        "fid": [candidate.measures["gan.fid"], champion.measures["gan.fid"]],
+        "coverage": [candidate.measures["gan.coverage"], champion.measures["gan.coverage"]],
+        "fid_change_interval": [fid_low, fid_high],
+        "coverage_difference_interval": [cov_low, cov_high],
+        "interval_confidence": 1 - 2 * alpha,
+        "bootstrap_rounds": rule.bootstrap_rounds,
+    }
+    if objections:
+        return Decision("refused", objections, numbers)
+    in_fid = f"FID changes by {100 * fid_low:+.1f} to {100 * fid_high:+.1f} % (allowed {100 * rule.fid_margin:+.1f} %)"
+    in_coverage = (
+        f"coverage changes by {100 * cov_low:+.2f} to {100 * cov_high:+.2f} points "
+        f"(allowed {-100 * rule.coverage_margin:+.2f})"
+    )
+    not_worse = fid_high <= rule.fid_margin and cov_low >= -rule.coverage_margin
+    better = fid_high < 0 or cov_low > 0
+    if not_worse and better:
+        return Decision("promoted", [f"Better and in nothing worse: {in_fid}; {in_coverage}."], numbers)
+    verdict = "Not better" if not_worse else "Not shown to be no worse"
+    return Decision("refused", [f"{verdict}: {in_fid}; {in_coverage}."], numbers)
+
+
+def paired_interval(only_first: int, only_second: int, images: int, alpha: float) -> tuple[float, float]:
+    """The interval at 1 - alpha of the difference of two proportions measured on the same images: adjusted Wald
+    (Bonett and Price, 2012, doi:10.3102/1076998611411915)."""
+    first, second = (only_first + 1) / (images + 2), (only_second + 1) / (images + 2)
+    spread = float(norm.ppf(1 - alpha / 2)) * ((first + second - (first - second) ** 2) / (images + 2)) ** 0.5
+    return first - second - spread, first - second + spread
+
+
+def bootstrap_differences(
+    candidate: GeneratorScore, champion: GeneratorScore, real: np.ndarray, rounds: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidate minus champion in FID and in coverage, `(rounds,)` each."""
+    rng = np.random.default_rng(seed)
+    fid, coverage = np.empty(rounds), np.empty(rounds)
+    for index in range(rounds):
+        rows = rng.integers(len(real), size=len(real))
+        drawn = rng.integers(len(candidate.features), size=len(candidate.features))
+        fids = [frechet_distance(real[rows], score.features[drawn]) for score in (candidate, champion)]
+        fid[index] = fids[0] - fids[1]
+        coverage[index] = candidate.covered[rows].mean() - champion.covered[rows].mean()
+    return fid, coverage
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

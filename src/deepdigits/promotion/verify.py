@@ -1,0 +1,169 @@
+"""`deepdigits verify`: is a registered version what it says, and can it be made again?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deepdigits import paths
+from deepdigits.config.loading import read_yaml
+from deepdigits.config.params import Params
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256, sha256
+from deepdigits.onnx_models import open_session
+from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, parse_reference
+from deepdigits.promotion.transaction import CHAMPION, alias_version
+from deepdigits.registry import CANDIDATE
+from deepdigits.tracking import open_store, store_uri
+
+LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question and its answer."""
+
+    question: str
+    passed: bool
+    detail: str
+
+
+def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str], None]) -> list[Check]:
+    """All checks of one version, the champion unless `reference` names another; the candidate where there is none.
+
+    Raises:
+        UserError: the version cannot be found or read, or this is no git repository.
+    """
+    client = open_store()
+    name, _, _ = parse_reference(reference)
+    find_model(client, name)
+    default = CHAMPION if alias_version(client, name, CHAMPION) else CANDIDATE
+    version = find(client, reference, default)
+    with tempfile.TemporaryDirectory() as folder:
+        model = fetch(version, Path(folder), store_uri())
+        checks = [
+            _lock_check(model),
+            *_lineage_checks(model),
+            _params_check(client.get_run(model.run_id).data.params),
+            _golden_check(model, params.package.onnx_tolerance),
+        ]
+        if rebuild:
+            checks.append(_rebuild_check(model, Path(folder), say))
+    return checks
+
+
+def _lock_check(model: RegisteredModel) -> Check:
+    """DVC names files by MD5; the registry's own hash of the file was checked when it was fetched."""
+    question = "the file is the one that a commit's dvc.lock names"
+    with model.onnx.open("rb") as file:
+        md5 = hashlib.file_digest(file, "md5").hexdigest()
+    path = f"models/{model.kind}/model.onnx"
+    if locked_md5(_git("show", "HEAD:dvc.lock"), path) == md5:
+        return Check(question, True, f"{path} of this commit, MD5 {md5}")
+    commits = _git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").split()
+    for commit in commits:
+        if locked_md5(_git("show", f"{commit}:dvc.lock"), path) == md5:
+            return Check(question, True, f"{path} of commit {commit[:12]}, not of this one")
+    return Check(question, False, f"no commit here has {path} with MD5 {md5} in its dvc.lock")
+
+
+def locked_md5(lock: str, path: str) -> str | None:
+    """The MD5 of an output in the text of a dvc.lock."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "dvc.lock"
+        file.write_text(lock, encoding="utf-8")
+        stages = read_yaml(file).get("stages", {})
+    found = (out for stage in stages.values() for out in stage.get("outs", []))
+    return next((out["md5"] for out in found if out["path"] == path), None)
+
+
+def _lineage_checks(model: RegisteredModel) -> list[Check]:
+    missing = [key for key in LINEAGE if not model.tags.get(key)]
+    checks = [Check("the lineage is complete", not missing, ", ".join(missing or LINEAGE))]
+    commit, dirty = model.tags.get("git.commit", ""), model.tags.get("git.dirty") != "false"
+    known = re.fullmatch("[0-9a-f]{40}", commit) and _git_ok("cat-file", "-e", f"{commit}^{{commit}}")
+    checks.append(Check("its commit is known here", bool(known), commit or "none"))
+    detail = "changed files beside the commit" if dirty else "nothing but the commit"
+    checks.append(Check("it was made from a clean tree", not dirty, detail))
+    if known:
+        lock = subprocess.run(["git", "show", f"{commit}:requirements.lock"], capture_output=True, check=False).stdout
+        same = sha256(lock) == model.tags.get("environment.sha256")
+        checks.append(Check("its environment is that commit's requirements.lock", same, sha256(lock)[:12]))
+    if paths.MANIFEST.is_file():
+        data = json.loads(paths.MANIFEST.read_text(encoding="utf-8"))["sha256"]
+        same = data == model.tags.get("dataset.sha256")
+        checks.append(Check("its data are the ones here", same, str(model.tags.get("dataset.sha256"))[:12]))
+    return checks
+
+
+def _params_check(logged: dict[str, str]) -> Check:
+    return Check("its training run holds the parameters", bool(logged), f"{len(logged)} parameters")
+
+
+def _golden_check(model: RegisteredModel, tolerance: float) -> Check:
+    session = open_session(model.onnx, 1)
+    with np.load(model.files / "golden.npz", allow_pickle=False) as golden:
+        feeds = {name.removeprefix("in_"): golden[name] for name in golden.files if name.startswith("in_")}
+        wanted = {name.removeprefix("out_"): golden[name] for name in golden.files if name.startswith("out_")}
+    answers = dict(zip(wanted, session.run(list(wanted), feeds), strict=True))
+    worst = max(float(np.abs(answers[name].astype(np.float64) - wanted[name]).max()) for name in wanted)
+    count = len(next(iter(feeds.values())))
+    detail = f"{count} examples, largest difference {worst:.2g}, allowed {tolerance:g}"
+    return Check("the ONNX file reproduces its golden examples", worst <= tolerance, detail)
+
+
+def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], None]) -> Check:
+    """Run the whole pipeline of the version's commit in a worktree with an empty cache and a store of its own."""
+    question = "rebuilt from its commit, it has the same bytes"
+    commit = model.tags.get("git.commit", "")
+    if model.tags.get("git.dirty") != "false" or not _git_ok("cat-file", "-e", f"{commit}^{{commit}}"):
+        return Check(question, False, "not tried: only a clean, known commit can be rebuilt")
+    tree = folder / "rebuild"
+    _git("worktree", "add", "--detach", str(tree), commit)
+    try:
+        if paths.DOWNLOADS.is_dir():  # their bytes are checked again
+            shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
+        say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage runs, from nothing.")
+        own = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
+        subprocess.run(
+            [sys.executable, "-m", "dvc", "cache", "dir", "--local", "../cache"], cwd=tree, env=own, check=True
+        )
+        done = subprocess.run(command, cwd=tree, env={**own, "PYTHONPATH": "src"}, check=False)
+        if done.returncode:
+            return Check(question, False, f"the pipeline failed in the worktree with exit code {done.returncode}")
+        return _compare(question, model, tree / paths.MODELS / model.kind)
+    finally:
+        subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False, capture_output=True)
+
+
+def _compare(question: str, model: RegisteredModel, made: Path) -> Check:
+    wanted = {"model.safetensors": model.tags.get("model.sha256"), "model.onnx": model.tags.get("onnx.sha256")}
+    wanted |= {name: file_sha256(model.files / name) for name in ("golden.npz", "model.json", "model_card.md")}
+    other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
+    detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)} are the same"
+    return Check(question, not other, detail)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}. Run from a clone of the repository."
+        )
+    return done.stdout
+
+
+def _git_ok(*arguments: str) -> bool:
+    return subprocess.run(["git", *arguments], capture_output=True, check=False).returncode == 0

@@ -1,0 +1,137 @@
+"""The decision alone, on made-up answers whose outcome can be told by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from deepdigits.config.loading import read_params
+from deepdigits.config.params import Params
+from deepdigits.promotion.rules import (
+    ClassifierScore,
+    GeneratorScore,
+    judge_classifiers,
+    judge_first,
+    judge_generators,
+    paired_interval,
+)
+from tests.conftest import ROOT
+
+RULE = read_params(Params, ROOT / "params.yaml").promotion
+LABELS = np.arange(10_000) % 10
+
+
+def score(*wrong: int, parameters: int = 1000, milliseconds: float = 1.0) -> ClassifierScore:
+    read = LABELS.copy()
+    read[list(wrong)] = (read[list(wrong)] + 1) % 10
+    return ClassifierScore(read, {}, parameters, milliseconds)
+
+
+def test_the_first_version_needs_its_floors_only() -> None:
+    assert judge_first([]).outcome == "promoted"
+    refused = judge_first(["Floor not met."])
+    assert (refused.outcome, refused.reasons) == ("refused", ["Floor not met."])
+
+
+def test_better_by_mcnemar_is_promoted_with_the_table() -> None:
+    decision = judge_classifiers(score(*range(5)), score(*range(5), *range(20, 40)), LABELS, RULE, [])
+    assert decision.outcome == "promoted"
+    assert "20 images are read right by the candidate alone, 0 by the champion alone" in decision.reasons[0]
+    assert decision.numbers["contingency"] == {
+        "both_right": 9975, "only_candidate_right": 20, "only_champion_right": 0, "both_wrong": 5,
+    }  # fmt: skip
+    assert decision.numbers["mcnemar_p"] == pytest.approx(binomtest(20, 20).pvalue)
+
+
+def test_better_by_luck_is_refused_and_says_what_was_needed() -> None:
+    decision = judge_classifiers(score(*range(5)), score(*range(8)), LABELS, RULE, [])
+    assert decision.outcome == "refused"
+    assert "needed is p < 0.05" in decision.reasons[0]
+    assert "Not cheaper" in decision.reasons[1]
+
+
+@pytest.mark.parametrize("cost", [{"parameters": 800}, {"milliseconds": 0.5}])
+def test_not_worse_and_cheaper_is_promoted(cost: dict[str, int]) -> None:
+    decision = judge_classifiers(score(*range(10), **cost), score(*range(2, 12)), LABELS, RULE, [])
+    assert decision.outcome == "promoted"
+    assert decision.reasons[0].startswith("Not worse and cheaper")
+
+
+def test_cheaper_but_perhaps_worse_is_refused() -> None:
+    decision = judge_classifiers(score(*range(30), parameters=10), score(*range(20, 40)), LABELS, RULE, [])
+    assert decision.outcome == "refused"
+    assert any("Not shown to be no worse" in reason for reason in decision.reasons)
+
+
+def test_a_digit_that_falls_blocks_even_a_better_model() -> None:
+    sevens = np.flatnonzero(LABELS == 7)[:6]
+    others = np.flatnonzero(LABELS != 7)[:60]
+    decision = judge_classifiers(score(*sevens), score(*others), LABELS, RULE, [])
+    assert decision.outcome == "refused"
+    assert decision.reasons == ["Recall of digit 7 falls by 0.60 points; allowed are 0.50."]
+
+
+def test_an_objection_blocks_even_a_better_model() -> None:
+    decision = judge_classifiers(score(), score(*range(50)), LABELS, RULE, ["Other data."])
+    assert (decision.outcome, decision.reasons) == ("refused", ["Other data."])
+
+
+@given(st.sets(st.integers(0, 9999), max_size=40), st.sets(st.integers(0, 9999), max_size=40))
+def test_no_candidate_that_is_worse_is_ever_called_better(mine: set[int], theirs: set[int]) -> None:
+    decision = judge_classifiers(score(*mine), score(*theirs), LABELS, RULE, [])
+    if len(mine) >= len(theirs):
+        assert decision.outcome == "refused"
+    assert decision.reasons
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(200, 20_000))
+def test_the_paired_interval_holds_the_difference_and_turns_with_the_roles(first: int, second: int, n: int) -> None:
+    low, high = paired_interval(first, second, n, 0.1)
+    assert low <= (first - second) / (n + 2) <= high
+    assert paired_interval(second, first, n, 0.1) == pytest.approx((-high, -low))
+
+
+def test_the_paired_interval_is_that_of_the_paper() -> None:
+    """By hand: (5 + 1 - 9 - 1) / 102 -+ 1.96 * sqrt((16/102 - (4/102)^2) / 102)."""
+    middle, spread = -4 / 102, 1.959964 * math.sqrt((16 / 102 - (4 / 102) ** 2) / 102)
+    assert paired_interval(5, 9, 100, 0.05) == pytest.approx((middle - spread, middle + spread))
+
+
+def generator(shift: float, covers: float, seed: int = 0) -> GeneratorScore:
+    rng = np.random.default_rng(seed)
+    features = rng.standard_normal((400, 5)) + shift
+    fid = 5 * shift**2 + 0.05
+    return GeneratorScore(features, rng.random(400) < covers, {"gan.fid": fid, "gan.coverage": covers})
+
+
+REAL = np.random.default_rng(9).standard_normal((400, 5))
+RULE_GAN = RULE.generator.model_copy(update={"bootstrap_rounds": 60})
+
+
+@pytest.mark.parametrize(
+    ("candidate", "outcome", "why"),
+    [
+        (generator(0.1, 0.95), "promoted", "Better and in nothing worse"),
+        (generator(0.5, 0.9), "refused", "Not better"),
+        (generator(0.9, 0.95), "refused", "Not shown to be no worse"),
+        (generator(0.1, 0.6), "refused", "Not shown to be no worse"),
+    ],
+)
+def test_a_generator_must_be_better_and_in_nothing_worse(candidate: GeneratorScore, outcome: str, why: str) -> None:
+    champion = generator(0.5, 0.9)
+    decision = judge_generators(candidate, champion, REAL, RULE_GAN, 0.05, 1, [])
+    assert decision.outcome == outcome
+    assert decision.reasons[0].startswith(why)
+
+
+def test_a_generator_with_a_broken_floor_is_refused_and_equal_seeds_decide_equally() -> None:
+    pair = generator(0.1, 0.95), generator(0.5, 0.9)
+    blocked = judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, ["Floor not met."])
+    assert (blocked.outcome, blocked.reasons) == ("refused", ["Floor not met."])
+    again = judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
+    assert again == judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
+    assert replace(again, numbers={}).outcome == "promoted"
