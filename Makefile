@@ -26,7 +26,7 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format ui bench seeds lock clean
+.PHONY: help repro test lint format ui promote serve bench seeds lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -59,6 +59,14 @@ ifeq ($(PROFILE),default)
 else
 	@cd build/$(PROFILE) && deepdigits ui --port $(PORT)
 endif
+
+promote: $(STAMP) ## Hold every candidate against its champion; NAME=mnist-cnn for one
+	@status=0; for name in $(or $(NAME),mnist-cnn mnist-rnn mnist-gan); do \
+	    deepdigits promote $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
+	done; exit $$status
+
+serve: $(STAMP) ## Serve the champions, with a page to draw on (PORT=5000)
+	@deepdigits serve --port $(PORT)
 
 bench: $(STAMP) ## Compare speed with peers, in a quarter of an hour; renews benchmarks/RESULTS.md (needs make repro)
 	@for name in input training gan inference overhead; do python -m benchmarks.$$name || exit 1; done

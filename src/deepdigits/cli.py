@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -12,7 +13,7 @@ import typer
 from rich.console import Console
 
 from deepdigits.cli_registry import add_registry_commands
-from deepdigits.errors import UserError, exits_cleanly
+from deepdigits.errors import Terminated, UserError, exits_cleanly
 
 commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 add_registry_commands(commands)
@@ -44,14 +45,43 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
     from deepdigits.tracking import open_store, store_uri
 
     open_store()
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"Port {port} is in use. Choose another one: make ui PORT={port + 1}")
+    _refuse_taken("127.0.0.1", port, f"make ui PORT={port + 1}")
     Console().print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
     # One worker and no job runner: this serves one reviewer, and starts in a third of the time.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     arguments = ["ui", "--backend-store-uri", store_uri(), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+@commands.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
+    dataset: Annotated[str | None, typer.Option(help="Whose champions: mnist or digits.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads for one answer.")] = 1,
+    refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Time between two looks for a new champion.")] = 5,
+) -> None:
+    """Serve the champions over HTTP, with a page to draw on."""
+    import uvicorn
+
+    from deepdigits.serving.app import create_app
+    from deepdigits.serving.champions import ChampionWatch
+    from deepdigits.tracking import open_store
+
+    open_store()
+    _refuse_taken(host, port, f"deepdigits serve --port {port + 1}")
+    app = create_app(ChampionWatch(dataset, threads), refresh_seconds)
+    Console().print(f"http://{host}:{port}/  (Ctrl-C ends it; the API is described at /docs)")
+    # uvicorn finishes what it has begun, and then raises the signal again.
+    with contextlib.suppress(Terminated, KeyboardInterrupt):
+        uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=30, server_header=False)
+
+
+def _refuse_taken(host: str, port: int, instead: str) -> None:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((host, port)) == 0:
+            raise UserError(f"Port {port} is in use. Choose another one: {instead}")
 
 
 @exits_cleanly

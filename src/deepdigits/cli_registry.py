@@ -35,6 +35,12 @@ def promote(
     allow_other_data: Annotated[
         bool, typer.Option("--allow-other-data", help="Compare although the champion was made with other data.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option("--from", help="Tracking URI of the store whose champion is to be copied.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", help="Tracking URI of the store to copy to and decide in.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a version the champion if it deserves it: scored now, against the champion, on the test images here."""
@@ -45,7 +51,18 @@ def promote(
 
     params = read_params(Params)
     use_threads(params.compute.threads)
-    outcome = act(reference, params, dry_run=dry_run, allow_other_data=allow_other_data)
+    if (source is None) != (target is None):
+        raise UserError("--from and --to belong together: the store to copy from and the one to copy to.")
+    if source and target:
+        from deepdigits.promotion.transfer import transfer, using_store
+
+        if dry_run:
+            raise UserError("--dry-run does not go with --from and --to, since copying changes the other store.")
+        copied = transfer(reference, source, target)
+        with using_store(target):
+            outcome = act(f"{copied.name}/{copied.version}", params, allow_other_data=allow_other_data)
+    else:
+        outcome = act(reference, params, dry_run=dry_run, allow_other_data=allow_other_data)
     _show(outcome, as_json, note=" (dry run: nothing was changed)" if dry_run else "")
     if outcome.action == "refused":
         raise typer.Exit(REFUSED)
@@ -70,12 +87,14 @@ def history(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(entries, indent=2))
         return
-    table = Table("entry", "when", "who", "version", "decision", "champion", "why", title=name)
+    console = Console(highlight=False)
     for entry in entries:
-        moved = f"{entry['champion_before'] or '-'} -> {entry['champion'] or '-'}"
-        why, when = " ".join(entry["reasons"]), entry["time"]
-        table.add_row(str(entry["sequence"]), when, entry["by"], str(entry["version"]), entry["action"], moved, why)
-    Console().print(table if entries else f"No decision about {name} yet. Make one: deepdigits promote {name}")
+        moved = f"champion {entry['champion_before'] or 'none'} -> {entry['champion'] or 'none'}"
+        console.print(f"{entry['sequence']:4}  {entry['time']}  version {entry['version']} {entry['action']}, {moved}")
+        console.print("\n".join(f"      {reason}" for reason in entry["reasons"]), markup=False)
+        console.print(f"      by {entry['by']}, run {entry['run_id']}", markup=False)
+    if not entries:
+        console.print(f"No decision about {name} yet. Make one: deepdigits promote {name}", markup=False)
 
 
 def audit(as_json: AsJson = False) -> None:

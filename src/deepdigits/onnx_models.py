@@ -70,3 +70,14 @@ def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str
             session.run(None, feed)
             taken[row, column] = time.perf_counter() - start
     return [float(np.median(row[len(row) // 10 :])) * 1000 for row in taken]
+
+
+def golden_difference(onnx: Path, golden: Path) -> tuple[float, int]:
+    """The largest difference between an ONNX file's answers and its golden examples, and how many these are."""
+    session = open_session(onnx, 1)
+    with np.load(golden, allow_pickle=False) as arrays:
+        feeds = {name.removeprefix("in_"): arrays[name] for name in arrays.files if name.startswith("in_")}
+        wanted = {name.removeprefix("out_"): arrays[name] for name in arrays.files if name.startswith("out_")}
+    answers = zip(session.run(list(wanted), feeds), wanted.values(), strict=True)
+    worst = max(float(np.abs(answer.astype(np.float64) - expected).max()) for answer, expected in answers)
+    return worst, len(next(iter(feeds.values())))

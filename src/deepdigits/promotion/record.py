@@ -30,7 +30,7 @@ Scored now from the registered file, on {{ test_images }} test images of data `{
 | {{ gate.metric }} | {{ gate.value | figure }} | {{ gate.rule }} {{ gate.limit }} | {{ "met" if gate.passed else "**not met**" }} |
 {% endfor %}
 {% set n = decision.numbers %}
-{% if n.contingency %}
+{% if n.contingency is defined %}
 
 ## Paired comparison
 
@@ -52,7 +52,7 @@ Exact McNemar, two-sided: p = {{ n.mcnemar_p | figure }}. Accuracy differs by
 
 Cost, over the champion's: {% for key, ratio in n.cost_ratio.items() %}{{ key }} {{ "%.2f" | format(ratio) }}{{ ", " if not loop.last }}{% endfor %}.
 {% endif %}
-{% if n.fid %}
+{% if n.fid is defined %}
 
 ## Comparison
 

@@ -109,6 +109,12 @@ def fetch(version: ModelVersion, into: Path, uri: str) -> RegisteredModel:
     return model
 
 
+def measures_of(client: MlflowClient, version: ModelVersion) -> dict[str, float]:
+    """What was measured of a version on the test images; `version.model_id` is empty on SQLite, its source is not."""
+    logged = client.get_logged_model(version.model_id or str(version.source).rpartition("/")[2])
+    return {metric.key: metric.value for metric in logged.metrics or []}
+
+
 def _there_is(client: MlflowClient, name: str) -> str:
     model = client.get_registered_model(name)
     aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))

@@ -14,14 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from deepdigits import paths
 from deepdigits.config.loading import read_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
-from deepdigits.onnx_models import open_session
+from deepdigits.onnx_models import golden_difference
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
 from deepdigits.registry import CANDIDATE
@@ -112,13 +110,7 @@ def _params_check(logged: dict[str, str]) -> Check:
 
 
 def _golden_check(model: RegisteredModel, tolerance: float) -> Check:
-    session = open_session(model.onnx, 1)
-    with np.load(model.files / "golden.npz", allow_pickle=False) as golden:
-        feeds = {name.removeprefix("in_"): golden[name] for name in golden.files if name.startswith("in_")}
-        wanted = {name.removeprefix("out_"): golden[name] for name in golden.files if name.startswith("out_")}
-    answers = dict(zip(wanted, session.run(list(wanted), feeds), strict=True))
-    worst = max(float(np.abs(answers[name].astype(np.float64) - wanted[name]).max()) for name in wanted)
-    count = len(next(iter(feeds.values())))
+    worst, count = golden_difference(model.onnx, model.files / "golden.npz")
     detail = f"{count} examples, largest difference {worst:.2g}, allowed {tolerance:g}"
     return Check("the ONNX file reproduces its golden examples", worst <= tolerance, detail)
 

@@ -1,0 +1,163 @@
+"""`deepdigits promote NAME --from URI --to URI`: a champion, its training run and its evidence in another store.
+
+What arrives is a candidate there; whether it becomes champion there is decided there, by the same rules.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from deepdigits import paths
+from deepdigits.data.manifest import validated_manifest
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256, read_json, write_json
+from deepdigits.promotion import ledger
+from deepdigits.promotion.registered import RegisteredModel, fetch, find, measures_of
+from deepdigits.promotion.transaction import CHAMPION, RECORD, masked
+from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
+from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, open_store
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Consignment:
+    """All that goes to the other store; the files are in `package` and `evidence`."""
+
+    model: RegisteredModel
+    run: Run
+    history: Mapping[str, list[tuple[int, float, int]]]
+    measures: Mapping[str, float]
+    package: Path
+    evidence: Path
+
+
+def transfer(name: str, source: str, target: str) -> Registered:
+    """Make the champion of one store a candidate in another; a second call finds it there.
+
+    Raises:
+        UserError: a store cannot be opened (before anything is written), has no such champion, stops in between, or
+            the data here are not those of the model.
+    """
+    with using_store(target):
+        open_store()  # a wrong address or password is told before anything is done
+    with tempfile.TemporaryDirectory() as folder, _told_of_both(source, target):
+        with using_store(source):
+            consignment = collect(name, source, Path(folder))
+        manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+        if manifest["sha256"] != consignment.model.tags["dataset.sha256"]:
+            raise UserError(f"{consignment.model.title} was made with other data than those here; nothing was copied.")
+        with using_store(target):
+            return deliver(consignment, DatasetIdentity.of(manifest), masked(source))
+
+
+@contextlib.contextmanager
+def using_store(uri: str) -> Iterator[None]:
+    """Have all of this process talk to another store."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        os.environ.pop("MLFLOW_TRACKING_URI")
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@contextlib.contextmanager
+def _told_of_both(source: str, target: str) -> Iterator[None]:
+    try:
+        yield
+    except (MlflowException, requests.RequestException) as error:
+        raise UserError(
+            f"Copying from {masked(source)} to {masked(target)} stopped: {masked(str(error).splitlines()[0])}\n"
+            "No alias was moved. Run the command again."
+        ) from None
+
+
+def collect(name: str, uri: str, folder: Path) -> Consignment:
+    """Read the champion, its training run and the decision that made it champion."""
+    client = open_store()
+    version = find(client, f"{name}@{CHAMPION}", CHAMPION)
+    model = fetch(version, folder, uri)
+    run = client.get_run(model.run_id)
+    package, evidence = folder / "package", folder / "evidence"
+    evidence.mkdir()
+    client.download_artifacts(model.run_id, f"weights/{WEIGHTS}", str(folder))
+    package.mkdir()
+    (folder / "weights" / WEIGHTS).rename(package / WEIGHTS)
+    if file_sha256(package / WEIGHTS) != model.tags["model.sha256"]:
+        raise UserError(f"{model.title}: the weights in its training run are not those that were registered.")
+    for file in PACKAGED_FILES:
+        (model.files / file).rename(package / file)
+    decisions = [
+        entry for entry in ledger.read(client)[0] if entry["name"] == name and entry["version"] == model.version
+    ]
+    write_json(evidence / "ledger_entries.json", decisions)
+    if decisions:
+        client.download_artifacts(decisions[-1]["run_id"], RECORD, str(evidence))
+    history = {
+        key: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(model.run_id, key)]
+        for key in run.data.metrics
+    }
+    return Consignment(model, run, history, measures_of(client, version), package, evidence)
+
+
+def deliver(consignment: Consignment, dataset: DatasetIdentity, origin: str) -> Registered:
+    """Write the run, then the version; the version is what counts, and comes last."""
+    client = open_store()
+    model = consignment.model
+    experiment = experiment_id(client, dataset.name)
+    stage = consignment.run.data.tags["stage"]
+    if not find_run(client, experiment, {"stage": stage, "model.sha256": model.tags["model.sha256"]}):
+        _copy_run(client, experiment, consignment, dataset, origin)
+    packaged = Packaged(
+        model=model.kind,
+        directory=consignment.package,
+        dataset=dataset,
+        metrics={key: value for key, value in consignment.measures.items() if key.startswith("test/")},
+        history=[],
+        description=read_json(consignment.package / "model.json"),
+        profile=model.tags["profile"],
+    )
+    registered = register(packaged)
+    client.set_model_version_tag(registered.name, str(registered.version), "origin.store", origin)
+    client.set_model_version_tag(registered.name, str(registered.version), "origin.version", str(model.version))
+    return registered
+
+
+def _copy_run(
+    client: MlflowClient, experiment: str, consignment: Consignment, dataset: DatasetIdentity, origin: str
+) -> None:
+    run = consignment.run
+    kept = {key: value for key, value in run.data.tags.items() if key in (*LINEAGE_TAGS, "model", "model.sha256")}
+    tags = {**kept, **dataset.tags(), "origin.store": origin, "origin.run": run.info.run_id}
+    copy = client.create_run(experiment, start_time=run.info.start_time, run_name=run.info.run_name, tags=tags)
+    log = RunLog(client, copy.info.run_id)
+    try:
+        log.params(run.data.params)
+        log.dataset(dataset, "training")
+        for key, points in consignment.history.items():
+            for step, value, timestamp in points:
+                client.log_metric(log.run_id, key, value, timestamp, step)
+        log.file(consignment.package / WEIGHTS, "weights")
+        log.file(consignment.evidence, "origin")
+        log.description(
+            f"{run.data.tags.get('mlflow.note.content', '')}\n\nCopied from {origin}, evidence under `origin/`."
+        )
+    except BaseException:
+        client.set_terminated(log.run_id, "FAILED")
+        raise
+    client.set_terminated(log.run_id, "FINISHED", run.info.end_time)

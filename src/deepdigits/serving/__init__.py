@@ -1,0 +1,1 @@
+"""The champions over HTTP: FastAPI and ONNX Runtime."""

@@ -1,0 +1,150 @@
+"""What requests and answers look like, and how a body becomes images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import Request, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.datastructures import UploadFile as FormFile
+
+from deepdigits.serving.images import SIZE, BadImageError, as_mnist, decode
+from deepdigits.serving.problems import Problem, describe_errors
+
+MAX_BATCH = 256
+MAX_BODY = 8 * 1024 * 1024
+
+Pixel = Annotated[int, Field(ge=0, le=255)]
+Row = Annotated[list[Pixel], Field(min_length=SIZE, max_length=SIZE)]
+Image = Annotated[list[Row], Field(min_length=SIZE, max_length=SIZE)]
+Digit = Annotated[int, Field(ge=0, le=9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Reader = Literal["cnn", "rnn", "all"]
+
+
+class ClassifyBody(BaseModel):
+    """Images of 28 x 28 pixels, ink 255 on background 0."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: Annotated[list[Image], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class GenerateBody(BaseModel):
+    """Digits to draw; a seed for each, or seeds 0, 1, 2 ... where none are given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    digits: Annotated[list[Digit], Field(min_length=1, max_length=MAX_BATCH)]
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_BATCH)] | None = None
+
+    @model_validator(mode="after")
+    def _one_seed_each(self) -> GenerateBody:
+        if self.seeds is not None and len(self.seeds) != len(self.digits):
+            raise ValueError(f"{len(self.seeds)} seeds for {len(self.digits)} digits; give one each, or none")
+        return self
+
+
+class Answer(BaseModel):
+    """What one classifier reads in one image."""
+
+    label: Digit
+    probabilities: Annotated[list[float], Field(min_length=10, max_length=10)]
+
+
+class Reading(BaseModel):
+    """All answers of one classifier."""
+
+    model: str
+    version: int
+    answers: list[Answer]
+
+
+class ClassifyAnswer(BaseModel):
+    results: list[Reading]
+
+
+class GenerateAnswer(BaseModel):
+    model: str
+    version: int
+    images: list[Image]
+
+
+class ModelEntry(BaseModel):
+    """One champion."""
+
+    name: str
+    version: int
+    aliases: list[str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+
+
+class ModelsAnswer(BaseModel):
+    models: list[ModelEntry]
+
+
+UPLOADS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/ClassifyBody"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "files": {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "minItems": 1,
+                            "maxItems": MAX_BATCH,
+                            "description": "PNG or JPEG pictures of one digit each.",
+                        }
+                    },
+                }
+            },
+        },
+    }
+}
+
+
+async def read_images(request: Request) -> np.ndarray:
+    """The images of a classify request, uint8 `(n, 28, 28)`.
+
+    Pictures of another size than 28 x 28 are scaled and centred as MNIST was.
+
+    Raises:
+        Problem: 415 for another content type, 422 for anything that is no image or too many.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return parse_json(await request.body())
+    if kind == "multipart/form-data":
+        return await _read_uploads(request)
+    raise Problem(415, f"Content type {kind or 'none'!r} is not read; send application/json or multipart/form-data.")
+
+
+def parse_json(body: bytes) -> np.ndarray:
+    try:
+        return np.array(ClassifyBody.model_validate_json(body).images, np.uint8)
+    except ValidationError as error:
+        raise Problem(422, describe_errors(error.errors())) from None
+
+
+async def _read_uploads(request: Request) -> np.ndarray:
+    async with request.form(max_files=MAX_BATCH, max_fields=1) as form:
+        files = form.getlist("files")
+        if not files or not all(isinstance(file, FormFile) for file in files):
+            raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
+        images = []
+        for number, file in enumerate(files):
+            assert isinstance(file, UploadFile | FormFile)
+            try:
+                ink = decode(await file.read())
+            except BadImageError as error:
+                raise Problem(422, f"files.{number}: {error}.") from None
+            images.append(ink if ink.shape == (SIZE, SIZE) else as_mnist(ink))
+    return np.stack(images)

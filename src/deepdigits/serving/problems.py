@@ -1,0 +1,66 @@
+"""Every refusal as a problem document (RFC 9457): what was wrong, and what is allowed."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """Ends a request with `status` and a sentence for its sender."""
+
+    def __init__(self, status: int, detail: str):
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def problem_response(status: int, detail: str, headers: Any = None) -> JSONResponse:
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def add_problem_handlers(app: FastAPI) -> None:
+    @app.exception_handler(Problem)
+    async def of_ours(_request: Request, problem: Problem) -> JSONResponse:
+        return problem_response(problem.status, problem.detail)
+
+    @app.exception_handler(RequestValidationError)
+    async def of_the_query(_request: Request, error: RequestValidationError) -> JSONResponse:
+        return problem_response(422, describe_errors(list(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+        detail = f"{request.method} {request.url.path}: {error.detail}. See /docs"
+        return problem_response(error.status_code, detail, error.headers)
+
+
+def describe_errors(errors: list[Any]) -> str:
+    """pydantic's findings as one sentence; at most three are named."""
+    named = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors[:3]]
+    more = f", and {len(errors) - 3} more" if len(errors) > 3 else ""
+    return "; ".join(named) + more
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of refusals."""
+    schema = {
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+        },
+    }
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }

@@ -1,0 +1,67 @@
+"""A server of small networks, trained on nothing: what it answers is known from the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.gan import GanNet
+from deepdigits.files import write_bytes
+from deepdigits.models.cnn import Cnn
+from deepdigits.models.gan import Generator
+from deepdigits.models.rnn import make_rnn
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator
+from deepdigits.packaging import Exported, ExportedClassifier, ExportedCnn, ExportedGenerator, export_onnx
+from deepdigits.serving.app import create_app
+from deepdigits.serving.champions import ChampionWatch, Served
+
+IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
+NOISE = {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)}
+
+
+class StillWatch(ChampionWatch):
+    """Serves what it was given."""
+
+    def refresh(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
+    torch.manual_seed(0)
+    folder: Path = tmp_path_factory.mktemp("models")
+    rnn = RnnNet(cell="gru", hidden=8, layers=1, bidirectional=True, dropout=0.0)
+    gan = GanNet(noise_dim=8, generator_widths=(8, 4), discriminator_widths=(4,) * 4)
+    modules: dict[str, Exported] = {
+        "cnn": ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval()),
+        "rnn": ExportedClassifier(make_rnn(rnn).eval()),
+        "gan": ExportedGenerator(Generator(gan).eval()),
+    }
+    found = {}
+    for kind, module in modules.items():
+        path = folder / f"{kind}.onnx"
+        write_bytes(path, export_onnx(module, NOISE if kind == "gan" else IMAGES))
+        network = (OnnxGenerator if kind == "gan" else OnnxClassifier)(path)
+        found[kind] = Served(f"mnist-{kind}", kind, 3, {"git.commit": "c" * 40}, {"test/accuracy": 0.1}, network)
+    return found
+
+
+@pytest.fixture(scope="session")
+def app(served: dict[str, Served]) -> FastAPI:
+    watch = StillWatch("mnist", 1)
+    watch.current = served
+    watch.aliases = {f"mnist-{kind}": {"champion": 3, "candidate": 4} for kind in served}
+    return create_app(watch, 60)
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[TestClient]:
+    with TestClient(app, raise_server_exceptions=False) as client:
+        yield client

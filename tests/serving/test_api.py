@@ -1,0 +1,185 @@
+"""Every route, and every way to get it wrong."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from PIL import Image
+from starlette.testclient import TestClient
+
+from deepdigits.onnx_models import OnnxClassifier
+from deepdigits.serving.app import create_app
+from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
+from deepdigits.serving.champions import Served, champions_of
+from tests.serving.conftest import StillWatch
+
+RNG = np.random.default_rng(0)
+DIGITS = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8)
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_json_images_are_answered_as_the_file_answers(
+    client: TestClient, served: dict[str, Served], count: int
+) -> None:
+    images = RNG.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+    answer = client.post("/v1/classify?model=all", json={"images": images.tolist()})
+    assert answer.status_code == 200
+    for result in answer.json()["results"]:
+        network = served[result["model"].removeprefix("mnist-")].network
+        assert isinstance(network, OnnxClassifier)
+        expected = network.probabilities(images)
+        assert result["version"] == 3
+        assert np.allclose([one["probabilities"] for one in result["answers"]], expected, atol=1e-6)
+        assert [one["label"] for one in result["answers"]] == expected.argmax(axis=1).tolist()
+
+
+def test_uploads_of_28_by_28_are_read_as_they_are(client: TestClient) -> None:
+    dark = np.where(np.pad(np.ones((20, 20)), 4) > 0, DIGITS, 0).astype(np.uint8)
+    by_json = client.post("/v1/classify", json={"images": dark.tolist()}).json()
+    files = [("files", (f"{index}.png", png(image), "image/png")) for index, image in enumerate(dark)]
+    assert client.post("/v1/classify", files=files).json() == by_json
+
+
+def test_a_large_jpeg_is_read(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 200), "white").save(buffer, "JPEG")
+    answer = client.post("/v1/classify", files=[("files", ("a.jpg", buffer.getvalue(), "image/jpeg"))])
+    assert answer.status_code == 200
+
+
+def test_generate_gives_the_same_image_for_the_same_seed(client: TestClient) -> None:
+    first = client.post("/v1/generate", json={"digits": [3, 4], "seeds": [7, 8]}).json()
+    second = client.post("/v1/generate", json={"digits": [4], "seeds": [8]}).json()
+    assert first["images"][1] == second["images"][0]
+    assert np.array(first["images"]).shape == (2, 28, 28)
+    sheet = client.post("/v1/generate?format=png", json={"digits": [3, 4], "seeds": [7, 8]})
+    assert sheet.headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sheet.content)))[:, :28], first["images"][0])
+
+
+def test_models_are_listed_with_version_aliases_metrics_and_origin(client: TestClient) -> None:
+    models = client.get("/v1/models").json()["models"]
+    assert [model["name"] for model in models] == ["mnist-cnn", "mnist-rnn", "mnist-gan"]
+    assert models[0]["aliases"] == ["champion"]
+    assert models[0]["metrics"] == {"test/accuracy": 0.1}
+    assert models[0]["tags"]["git.commit"] == "c" * 40
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("/v1/classify", {}, 422, "images: Field required"),
+        ("/v1/classify", {"images": []}, 422, "at least 1 item"),
+        ("/v1/classify", {"images": [[[1]]]}, 422, "images.0.0: List should have at least 28"),
+        (
+            "/v1/classify",
+            {"images": [[[256] * 28] * 28]},
+            422,
+            "images.0.0.0: Input should be less",
+        ),
+        ("/v1/classify", {"images": [[["1"] * 28] * 28]}, 422, "valid integer"),
+        ("/v1/classify", {"images": [[[0] * 28] * 28], "model": "rnn"}, 422, "model: Extra inputs"),
+        ("/v1/classify", {"images": [[[0] * 28] * 28] * (MAX_BATCH + 1)}, 422, "at most 256"),
+        ("/v1/classify?model=gan", {"images": [[[0] * 28] * 28]}, 422, "query.model: Input should be 'cnn'"),
+        ("/v1/generate", {"digits": [10]}, 422, "digits.0: Input should be less than or equal to 9"),
+        ("/v1/generate", {"digits": [1], "seeds": [-1]}, 422, "seeds.0"),
+        ("/v1/generate", {"digits": [1], "seeds": [1, 2]}, 422, "2 seeds for 1 digits"),
+        ("/v1/generate?format=gif", {"digits": [1]}, 422, "query.format"),
+        ("/v1/nothing", {}, 404, "See /docs"),
+        ("/healthz", {}, 405, "Method Not Allowed"),
+    ],
+)
+def test_bad_input_is_a_problem_that_says_what_is_allowed(
+    client: TestClient, path: str, body: dict[str, object], status: int, said: str
+) -> None:
+    refused = client.post(path, json=body)
+    assert refused.status_code == status
+    assert refused.headers["content-type"] == "application/problem+json"
+    problem = refused.json()
+    assert problem["status"] == status
+    assert said in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{", "application/json", 422),
+        (b"\xff\xfe", "application/json", 422),
+        (b"[" * 100_000, "application/json", 422),
+        (b"hello", "text/plain", 415),
+        (b"hello", "", 415),
+        (b"no boundary", "multipart/form-data", 400),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 422),
+    ],
+)
+def test_broken_bodies_are_problems(client: TestClient, content: bytes, kind: str, status: int) -> None:
+    refused = client.post("/v1/classify", content=content, headers={"Content-Type": kind})
+    assert refused.status_code == status, refused.text
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_uploads_that_are_no_pictures_are_named(client: TestClient) -> None:
+    files = [("files", ("a.png", png(DIGITS[0]))), ("files", ("b.png", b"nonsense"))]
+    assert "files.1: the upload is no PNG or JPEG" in client.post("/v1/classify", files=files).json()["detail"]
+    assert client.post("/v1/classify", files=[("file", ("a.png", png(DIGITS[0])))]).status_code == 422
+    assert client.post("/v1/classify", data={"files": "text"}, files=[("x", b"")]).status_code in (400, 422)
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_over_the_limit_is_refused_whatever_it_says_of_itself(client: TestClient, declared: bool) -> None:
+    body = b"x" * (MAX_BODY + 1)
+    content = body if declared else (body[start : start + 65536] for start in range(0, len(body), 65536))
+    refused = client.post("/v1/classify", content=content, headers={"Content-Type": "application/json"})
+    assert refused.status_code == 413
+    assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_without_champions_it_lives_but_is_not_ready() -> None:
+    with TestClient(create_app(StillWatch(None, 1), 60)) as client:
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        refused = client.post("/v1/classify", json={"images": DIGITS.tolist()})
+        assert (refused.status_code, refused.json()["title"]) == (503, "Service Unavailable")
+        assert "deepdigits promote" in refused.json()["detail"]
+
+
+def test_requests_are_counted_and_unknown_paths_count_as_one(client: TestClient) -> None:
+    client.post("/v1/classify", json={"images": DIGITS.tolist()})
+    for number in range(3):
+        client.get(f"/secret/{number}")
+    text = client.get("/metrics").text
+    assert 'deepdigits_requests_total{method="POST",path="/v1/classify",status="200"}' in text
+    assert 'deepdigits_model_version{model="mnist-cnn"} 3.0' in text
+    assert "secret" not in text
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    page = client.get("/").text
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_the_document_describes_both_bodies(app: FastAPI) -> None:
+    document = json.loads(json.dumps(app.openapi()))
+    body = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "multipart/form-data"}
+
+
+def test_champions_are_of_one_dataset_mnist_first() -> None:
+    aliases = {
+        "digits-cnn": {"champion": 1},
+        "mnist-cnn": {"champion": 4, "candidate": 5},
+        "mnist-rnn": {"candidate": 1},
+    }
+    assert champions_of(aliases, None) == {"cnn": ("mnist-cnn", 4)}
+    assert champions_of(aliases, "digits") == {"cnn": ("digits-cnn", 1)}
+    assert champions_of({"digits-gan": {"champion": 2}}, None) == {"gan": ("digits-gan", 2)}
+    assert champions_of({}, None) == {}
