@@ -4,6 +4,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
+from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
+from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from deepdigits.data.sources import digits_splits
 from deepdigits.data.splits import Split
@@ -16,6 +21,15 @@ def closed_port() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def forget_stores() -> None:
+    """MLflow keeps connections by address, and the address is the same relative one in every folder."""
+    for store in (TrackingStore, RegistryStore):
+        store._engine_map.clear()
+    for registry in (TrackingStoreRegistry, ModelRegistryStoreRegistry):
+        registry._get_store_with_resolved_uri.cache_clear()
+    _artifact_repos_cache.clear()
 
 
 @pytest.fixture(scope="session")

@@ -53,9 +53,19 @@ def reproduce(root: Path, mirrors: Sequence[str] | None = None) -> Workspace:
         path = root / "params.yaml"
         lines = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
         path.write_text(lines.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
+    commit(workspace, "The profile's parameters")
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    commit(workspace, "What the pipeline made")
     return Workspace(root, workspace.environment, done.stdout + done.stderr)
+
+
+def commit(workspace: Workspace, message: str) -> None:
+    """As a person would, so that what is made has a clean origin."""
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["add", "--all"], [*identity, "commit", "--quiet", "--message", message]):
+        done = workspace.run("git", *command)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="session")

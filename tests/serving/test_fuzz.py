@@ -19,7 +19,7 @@ def test_the_api_keeps_what_its_description_promises(
     if mode == schemathesis.GenerationMode.NEGATIVE and method == "GET":
         pytest.skip("nothing in this request could be wrong")
 
-    # A description cannot say that a file is a picture, that there are as many seeds as digits, or that 5.0 is no digit.
+    # A description cannot say that a file is a picture, that there are as many seeds as digits, or that 5.0 is none.
     indescribable = [positive_data_acceptance] if method == "POST" else []
 
     @given(schema[path][method].as_strategy(generation_mode=mode))

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
 
 from deepdigits.errors import Terminated, UserError
 from deepdigits.lineage import Lineage, git_state, stage_fingerprint
 from deepdigits.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, forget_stores
 
 LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, "e" * 64)
 DATASET = DatasetIdentity("digits", "d" * 64, "Digits", {"train": 1})
@@ -23,9 +21,7 @@ DATASET = DatasetIdentity("digits", "d" * 64, "Digits", {"train": 1})
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    # MLflow keeps connections by address, and the address is the same relative one in every folder.
-    SqlAlchemyStore._engine_map.clear()
-    TrackingStoreRegistry._get_store_with_resolved_uri.cache_clear()
+    forget_stores()
     return tmp_path
 
 

@@ -84,7 +84,7 @@ def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> Ent
         UserError: the ledger's chain is broken, or other writers keep coming first.
     """
     for _ in range(ATTEMPTS):
-        entries = _restored(client)
+        entries = restore(client)
         found = next((entry for entry in entries if entry.get("run_id") == run_id), None)
         if found:
             return found
@@ -95,6 +95,26 @@ def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> Ent
         if any(written.get("run_id") == run_id for written in read(client)[0]):
             return entry
     raise UserError("The ledger could not be written, since others write it at the same time. Run the command again.")
+
+
+def restore(client: MlflowClient) -> list[Entry]:
+    """The entries; an end that a crash or another writer cut off is put back from the decisions' own copies.
+
+    Raises:
+        UserError: the chain is broken.
+    """
+    entries, _ = read(client)
+    present = len(entries)
+    known = {entry.get("run_id") for entry in entries}
+    for anchor in sorted(anchors(client).values(), key=lambda entry: int(entry["sequence"])):
+        if anchor["run_id"] not in known and anchor["before"] == (entries[-1]["sha256"] if entries else START):
+            entries.append(anchor)
+    faults = parse(serialise(entries))[1]
+    if faults:
+        raise UserError(f"{faults[0]} Nothing is decided on such a ledger. See: deepdigits audit")
+    if len(entries) > present:
+        _write(client, entries)
+    return entries
 
 
 def anchors(client: MlflowClient) -> dict[str, Entry]:
@@ -118,19 +138,6 @@ def decision_runs(client: MlflowClient, condition: str) -> list[Run]:
         token = page.token
         if not token:
             return found
-
-
-def _restored(client: MlflowClient) -> list[Entry]:
-    """The entries, with the ends that a crash or another writer cut off put back from the anchors."""
-    entries, faults = read(client)
-    known = {entry.get("run_id") for entry in entries}
-    for anchor in sorted(anchors(client).values(), key=lambda entry: int(entry["sequence"])):
-        if anchor["run_id"] not in known and anchor["before"] == (entries[-1]["sha256"] if entries else START):
-            entries.append(anchor)
-    faults = parse(serialise(entries))[1]
-    if faults:
-        raise UserError(f"{faults[0]} Nothing is promoted on it. See: deepdigits audit")
-    return entries
 
 
 def _write(client: MlflowClient, entries: Sequence[Entry]) -> None:

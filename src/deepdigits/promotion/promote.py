@@ -38,6 +38,7 @@ from deepdigits.promotion.transaction import (
 from deepdigits.registry import CANDIDATE
 from deepdigits.tracking import open_store, store_uri
 
+ROLLED_BACK = "rolled back"
 Models = Mapping[str, RegisteredModel]
 
 
@@ -62,7 +63,7 @@ def promote(reference: str, params: Params, *, dry_run: bool = False, allow_othe
     """
     client = open_store()
     with exclusive(), tempfile.TemporaryDirectory() as folder:
-        recovered = [] if dry_run else recover(client)
+        recovered = [] if dry_run else [one.said for one in recover(client)]
         models = _contestants(client, reference, Path(folder))
         candidate, champion = models["candidate"], models.get("champion")
         if champion and _same_bytes(candidate, champion):
@@ -86,15 +87,20 @@ def rollback(name: str) -> Outcome:
     client = open_store()
     with exclusive():
         recovered = recover(client)
+        said = [one.said for one in recovered]
+        for one in recovered:
+            if one.intent and (one.intent.action, one.intent.name) == (ROLLED_BACK, name):
+                # It is what this call was to do; another one would take it back again.
+                return Outcome(ROLLED_BACK, name, one.intent.version, one.intent.reasons, recovered=said)
         before = int(find(client, f"{name}@{CHAMPION}", CHAMPION).version)
         after = alias_version(client, name, PREVIOUS)
         if after is None:
             raise UserError(f"{name} has no champion before version {before}; there is nothing to go back to.")
         reasons = [f"Rolled back from version {before} to version {after}."]
         title = f"{name} version {after}: rolled back to"
-        intent = Intent("rolled back", name, after, before, after, before, reasons)
+        intent = Intent(ROLLED_BACK, name, after, before, after, before, reasons)
         perform(client, intent, change_record(title, reasons), {})
-        return Outcome("rolled back", name, after, reasons, recovered=recovered)
+        return Outcome(ROLLED_BACK, name, after, reasons, recovered=said)
 
 
 def _contestants(client: MlflowClient, reference: str, folder: Path) -> Models:

@@ -99,26 +99,37 @@ def complete(client: MlflowClient, run: Run) -> ledger.Entry:
     return entry
 
 
-def recover(client: MlflowClient) -> list[str]:
-    """Complete or undo what was cut off; one sentence for each, to be shown.
+@dataclass(frozen=True)
+class Recovered:
+    """What was found cut off, and what became of it, as a sentence; `intent` if it was completed."""
+
+    said: str
+    intent: Intent | None
+
+
+def recover(client: MlflowClient) -> list[Recovered]:
+    """Complete or undo what was cut off, before anything else is decided.
 
     Raises:
-        UserError: a process that still runs is at it.
+        UserError: a process that still runs is at it, or the ledger's chain is broken.
     """
-    said = []
+    ledger.restore(client)
+    found = []
     for run in ledger.decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'"):
-        what = f"{run.data.tags['registry.action']} of {run.data.tags['registry.name']}"
-        host, _, pid = run.data.tags["process"].rpartition(":")
+        tags = run.data.tags
+        what = f"{tags['registry.name']} version {tags['registry.version']} {tags['registry.action']}"
+        host, _, pid = tags["process"].rpartition(":")
         mine = host == socket.gethostname()
         if mine and int(pid) != os.getpid() and psutil.pid_exists(int(pid)):
-            raise UserError(f"Process {pid} is at work on the {what}. Try again when it is done.")
-        if INTENT_TAG in run.data.tags:
+            raise UserError(f"Process {pid} is at work ({what}). Try again when it is done.")
+        if INTENT_TAG in tags:
             complete(client, run)
-            said.append(f"Completed: the {what}, which was cut off.")
+            intent = Intent(**json.loads(run.data.tags[INTENT_TAG]))
+            found.append(Recovered(f"Completed: {what}, which was cut off.", intent))
         elif mine:
             client.set_terminated(run.info.run_id, "KILLED")
-            said.append(f"Undone: the {what}, which was cut off before it had changed anything.")
-    return said
+            found.append(Recovered(f"Undone: {what}, which was cut off before it had changed anything.", None))
+    return found
 
 
 def _announce(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> str:
