@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -26,6 +27,8 @@ from deepdigits.pyfunc import classifier, generator
 from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+# With a server, MLflow prints where to look at the run, into what a machine may be reading.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 CANDIDATE = "candidate"
 PACKAGED_FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")

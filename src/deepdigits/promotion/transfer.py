@@ -15,7 +15,7 @@ from pathlib import Path
 import mlflow
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from deepdigits import paths
@@ -29,6 +29,7 @@ from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Register
 from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, open_store
 
 WEIGHTS = "model.safetensors"
+BATCH = 1000  # metrics in one request, the most that MLflow takes
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
     run = client.get_run(model.run_id)
     package, evidence = folder / "package", folder / "evidence"
     evidence.mkdir()
-    client.download_artifacts(model.run_id, f"weights/{WEIGHTS}", str(folder))
     package.mkdir()
-    (folder / "weights" / WEIGHTS).rename(package / WEIGHTS)
+    weights = Path(client.download_artifacts(model.run_id, f"weights/{WEIGHTS}", str(folder)))
+    weights.rename(package / WEIGHTS)
     if file_sha256(package / WEIGHTS) != model.tags["model.sha256"]:
         raise UserError(f"{model.title}: the weights in its training run are not those that were registered.")
     for file in PACKAGED_FILES:
@@ -149,9 +150,13 @@ def _copy_run(
     try:
         log.params(run.data.params)
         log.dataset(dataset, "training")
-        for key, points in consignment.history.items():
-            for step, value, timestamp in points:
-                client.log_metric(log.run_id, key, value, timestamp, step)
+        points = [
+            Metric(key, value, timestamp, step)
+            for key, curve in consignment.history.items()
+            for step, value, timestamp in curve
+        ]
+        for start in range(0, len(points), BATCH):
+            client.log_batch(log.run_id, metrics=points[start : start + BATCH])
         log.file(consignment.package / WEIGHTS, "weights")
         log.file(consignment.evidence, "origin")
         log.description(

@@ -1,0 +1,117 @@
+"""Real servers on loopback: MLflow, and PostgreSQL below it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    """Until something answers, be it a refusal."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert process.poll() is None, f"the server at {url} ended with exit code {process.returncode}"
+            assert time.monotonic() < deadline, f"{url} did not answer"
+            time.sleep(0.3)
+
+
+@contextlib.contextmanager
+def running(command: list[str], url: str, env: Mapping[str, str], cwd: Path, log: Path) -> Iterator[None]:
+    """A server in a process group of its own, ended with all its children."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=dict(env), start_new_session=True, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(url, process)
+        yield
+    finally:
+        subprocess.run(["kill", "--", f"-{process.pid}"], check=False, capture_output=True)
+        process.wait(30)
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, store: str, env: Mapping[str, str], password: str | None = None) -> Iterator[str]:
+    """An MLflow server that keeps its artifacts itself; with `password`, one that asks user `admin` for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
+    own = {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    own.pop("MLFLOW_TRACKING_URI", None)
+    if password:
+        command += ["--app-name", "basic-auth"]
+        own |= {"MLFLOW_AUTH_ADMIN_PASSWORD": password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for this test"}
+    with running(command, f"http://127.0.0.1:{port}/health", own, folder, folder / "server.log"):
+        yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A PostgreSQL of this test alone, at its SQLAlchemy address. Installed from Debian's packages where that is
+    possible; the test is skipped where not."""
+    programs = _postgresql_programs()
+    if programs is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        subprocess.run(["apt-get", "install", "-y", "-qq", "postgresql"], check=False, capture_output=True)
+        programs = _postgresql_programs()
+    if programs is None:
+        pytest.skip("PostgreSQL is not installed, and could not be installed with apt-get as root")
+    folder.mkdir(parents=True)
+    as_other: list[str] = []
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres")
+        for parent in folder.parents:
+            if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    port, data = free_port(), folder / "data"
+    subprocess.run(
+        [*as_other, programs / "initdb", "--pgdata", data, "--auth", "trust", "--username", "mlflow", "--no-sync"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [*as_other, programs / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+        while subprocess.run(ready, check=False).returncode:
+            assert server.poll() is None, "PostgreSQL did not start"
+            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            time.sleep(0.2)
+        yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _postgresql_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if found:
+        return found[-1].parent
+    other = shutil.which("initdb")
+    return Path(other).parent if other else None

@@ -1,0 +1,220 @@
+"""`deepdigits serve` as a process: champions of a real store, exchanged under load, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Error, Page, sync_playwright
+
+from deepdigits.files import read_json
+from tests.pipeline.conftest import Workspace
+from tests.pipeline.servers import free_port, wait_for
+
+
+@pytest.fixture(scope="module")
+def champions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The finished pipeline with all three models promoted, and another version of the CNN as candidate."""
+    root = tmp_path_factory.mktemp("serving") / "clone"
+    shutil.copytree(smoke.root, root, symlinks=True)
+    workspace = Workspace(root, {**smoke.environment, "PYTHONPATH": "src:."})
+    dataset = read_json(root / "data/processed/manifest.json")["name"]
+    for kind in ("cnn", "rnn", "gan"):
+        done = workspace.run("deepdigits", "promote", f"{dataset}-{kind}")
+        assert done.returncode == 0, done.stdout
+    done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
+    assert done.returncode == 0, done.stderr
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def server(champions: Workspace) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    port = free_port()
+    command = ["deepdigits", "serve", "--port", str(port), "--refresh-seconds", "0.5"]
+    process = subprocess.Popen(
+        command, cwd=champions.root, env=champions.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/readyz", process)
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return dict(json.load(answer))
+
+
+def models(url: str) -> dict[str, int]:
+    with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:
+        return {model["name"].rpartition("-")[2]: model["version"] for model in json.load(answer)["models"]}
+
+
+def test_champions_answer_as_pytorch_did(server: tuple[subprocess.Popen[bytes], str], smoke: Workspace) -> None:
+    _, url = server
+    assert models(url) == {"cnn": 1, "rnn": 1, "gan": 1}
+    for kind in ("cnn", "rnn"):
+        golden = np.load(smoke.root / f"models/{kind}/golden.npz")
+        (result,) = post(f"{url}/v1/classify?model={kind}", {"images": golden["in_images"].tolist()})["results"]
+        found = [answer["probabilities"] for answer in result["answers"]]
+        assert np.abs(np.array(found) - golden["out_probabilities"]).max() < 1e-5
+
+
+def browser() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+@pytest.fixture
+def page(server: tuple[subprocess.Popen[bytes], str]) -> Iterator[Page]:
+    program = browser()
+    if program is None:
+        pytest.skip("no Chromium on PATH")
+    with sync_playwright() as play:
+        try:
+            chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        except Error as error:
+            pytest.skip(f"{program} does not start: {error.message.splitlines()[0]}")
+        page = chromium.new_context(has_touch=True, viewport={"width": 1000, "height": 900}).new_page()
+        page.route("**", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(server[1])
+        yield page
+        chromium.close()
+    assert problems == []
+
+
+STROKES = {1: [(150, 50), (150, 250)], 7: [(80, 60), (215, 60), (130, 250)]}
+
+
+@pytest.mark.parametrize("digit", STROKES)
+def test_a_digit_drawn_with_the_mouse_is_read_by_both(page: Page, digit: int) -> None:
+    box = page.locator("#pad").bounding_box()
+    assert box
+    (x, y), *rest = STROKES[digit]
+    page.mouse.move(box["x"] + x, box["y"] + y)
+    page.mouse.down()
+    for x, y in rest:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=12)
+    page.mouse.up()
+    page.wait_for_selector(f'#pad[aria-label="Drawing field, read as {digit} and {digit}"]', timeout=10_000)
+    for kind in ("cnn", "rnn"):
+        shares = page.locator(f"#reader-{kind} .row > span:last-child").all_inner_texts()
+        numbers = [float(share.removesuffix(" %")) for share in shares]
+        assert numbers.index(max(numbers)) == digit
+        assert sum(numbers) == pytest.approx(100, abs=1)
+    page.get_by_role("button", name="Clear").click()
+    assert page.locator("#reader-cnn .answer").inner_text() == "\N{EN DASH}"
+
+
+def test_a_digit_can_be_drawn_by_keyboard(page: Page) -> None:
+    page.locator("#pad").focus()
+    for _ in range(10):
+        page.keyboard.press("ArrowUp")
+    page.keyboard.press("Space")
+    for _ in range(20):
+        page.keyboard.press("ArrowDown")
+    page.keyboard.press("Space")
+    page.wait_for_selector('#pad[aria-label="Drawing field, read as 1 and 1"]', timeout=10_000)
+    page.keyboard.press("c")
+    assert page.locator("#pad").get_attribute("aria-label") == "Drawing field, empty"
+
+
+def test_a_touch_leaves_ink(page: Page) -> None:
+    box = page.locator("#pad").bounding_box()
+    assert box
+    page.touchscreen.tap(box["x"] + 150, box["y"] + 150)
+    page.wait_for_function("document.querySelector('#pad').getAttribute('aria-label').includes('read as')")
+
+
+def test_a_digit_is_drawn_on_request(page: Page) -> None:
+    page.get_by_role("button", name="Draw the digit 3").click()
+    picture = page.get_by_alt_text("Ten generated images of the digit 3")
+    picture.wait_for(timeout=10_000)
+    assert picture.evaluate("image => image.complete && image.naturalWidth") == 280
+
+
+def test_a_new_champion_is_served_without_a_lost_request(
+    server: tuple[subprocess.Popen[bytes], str], champions: Workspace
+) -> None:
+    """This one comes last: it moves the alias, and ends the server while it works."""
+    process, url = server
+    golden = np.load(champions.root / "models/cnn/golden.npz")
+    body = {"images": golden["in_images"][:1].tolist()}
+    stop, versions, failures = threading.Event(), [], []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                versions.append(post(f"{url}/v1/classify", body)["results"][0]["version"])
+            except OSError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    script = (
+        "import sys; from deepdigits.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
+    )
+    dataset = read_json(champions.root / "data/processed/manifest.json")["name"]
+    done = champions.python("-c", script, f"{dataset}-cnn", "champion", "2")
+    assert done.returncode == 0, done.stderr
+    deadline = time.monotonic() + 30
+    while (not versions or versions[-1] != 2) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert set(versions) == {1, 2}
+    assert models(url)["cnn"] == 2
+
+    many = {"images": body["images"] * 256}
+    large = threading.Thread(target=lambda: versions.append(len(post(f"{url}/v1/classify", many))))
+    large.start()
+    time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    large.join()
+    assert process.wait(30) == 0
+    assert versions[-1] == 1, "a request begun before the end is answered"
+    assert process.stdout
+    assert "Traceback" not in process.stdout.read().decode()
+
+
+@pytest.mark.parametrize("broken", ["store", "port"])
+def test_what_prevents_a_start_is_one_message(broken: str, champions: Workspace) -> None:
+    env = dict(champions.environment)
+    arguments = ["deepdigits", "serve", "--port", str(free_port())]
+    if broken == "store":
+        (champions.root / "damaged.db").write_bytes(b"this is no database" * 100)
+        env["MLFLOW_TRACKING_URI"] = "sqlite:///damaged.db"
+        done = Workspace(champions.root, env).run(*arguments)
+        assert "The MLflow store" in done.stderr
+    else:
+        listener = subprocess.Popen(
+            [sys.executable, "-m", "http.server", arguments[-1], "--bind", "127.0.0.1"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            wait_for(f"http://127.0.0.1:{arguments[-1]}", listener)
+            done = Workspace(champions.root, env).run(*arguments)
+        finally:
+            listener.kill()
+            listener.wait()
+        assert "is in use. Choose another one" in " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
