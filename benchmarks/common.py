@@ -72,7 +72,8 @@ def record(name: str, rows: list[Row]) -> None:
     """Print the rows, keep them for RESULTS.md with machine, versions and date."""
     table = Table("", "ours", "peer", "ratio", "target", "", title=name)
     for row in rows:
-        table.add_row(row.what, row.ours, row.peer, row.figure, row.target, "met" if row.met else "MISSED")
+        verdict = "" if row.target in ("", "reported") else "met" if row.met else "MISSED"
+        table.add_row(row.what, row.ours, row.peer, row.figure, row.target, verdict)
     Console(width=160).print(table)
     write_json(RESULTS / f"{name}.json", {"rows": [asdict(row) for row in rows], "environment": environment()})
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import common, report, seeds
+from benchmarks import common, report, seeds, serving
 from tests.conftest import ROOT
 
 
@@ -41,3 +41,30 @@ def test_a_row_is_printed_and_kept_with_machine_and_date(
     kept = json.loads((tmp_path / "input.json").read_text())
     assert kept["rows"][0]["figure"] == "3x"
     assert {"processor", "threads", "versions", "date"} <= set(kept["environment"])
+
+
+HEY = """
+Summary:
+  Requests/sec:	{rate}
+
+Latency distribution:
+  50% in 0.0039 secs
+  99% in 0.0201 secs
+
+Status code distribution:
+{codes}
+{errors}"""
+
+
+@pytest.mark.parametrize(
+    ("codes", "errors", "failures"),
+    [
+        ("  [200]	279 responses", "", 0),
+        ("  [200]	279 responses\n  [503]	4 responses", "", 4),
+        ("", 'Error distribution:\n  [50072]	Get "http://127.0.0.1:1/": connection refused', 50073),
+        ("  [200]	9 responses", 'Error distribution:\n  [2]	Post "http://127.0.0.1:1/": EOF', 2),
+    ],
+)
+def test_a_report_of_the_load_tool_is_read_and_no_failure_is_lost(codes: str, errors: str, failures: int) -> None:
+    load = serving.parse(HEY.format(rate=278.5398, codes=codes, errors=errors))
+    assert (load.rate, load.p99_ms, load.failures) == (278.5398, pytest.approx(20.1), failures)

@@ -1,0 +1,5 @@
+"""`python -m deepdigits`."""
+
+from deepdigits.cli import app
+
+app()
