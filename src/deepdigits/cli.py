@@ -32,6 +32,17 @@ def summary() -> None:
 
 
 @commands.command()
+def check() -> None:
+    """Tell whether dvc.lock is true for this tree, without running anything; exit code 1 if not."""
+    from deepdigits.lockcheck import check_lock
+
+    faults = check_lock(Path.cwd())
+    if faults:
+        raise UserError("dvc.lock is not true for this tree:\n" + "\n".join(faults) + "\nMake it true: make repro")
+    Console().print("dvc.lock is true for this tree.")
+
+
+@commands.command()
 def workspace(profile: str, directory: Path) -> None:
     """Make DIRECTORY a working copy whose params.yaml has profiles/PROFILE.yaml over it."""
     from deepdigits.workspace import prepare

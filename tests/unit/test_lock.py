@@ -1,48 +1,59 @@
-"""The committed dvc.lock and metrics are those of this very code and these parameters."""
+"""The committed dvc.lock is true for this tree; a lie in any place is found, with the stage and what it is about."""
 
-import hashlib
-from typing import Any
+import shutil
+from pathlib import Path
 
 import pytest
 
-from deepdigits.config.loading import read_yaml
+from deepdigits.lockcheck import check_lock
 from tests.conftest import ROOT
 
-STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
-LOCK = read_yaml(ROOT / "dvc.lock")["stages"]
-PARAMS = read_yaml(ROOT / "params.yaml")
+
+def test_the_committed_lock_is_true() -> None:
+    assert check_lock(ROOT) == []
 
 
-def md5(path: str) -> str:
-    return hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest()
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("src", "pipelines", "reports/metrics"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
 
 
-def value(key: str) -> Any:
-    place: Any = PARAMS
-    for part in key.split("."):
-        place = place[part]
-    return place
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("src/deepdigits/models/cnn.py", "", "#\n",
+         "train_cnn: src/deepdigits/models/cnn.py has changed since it ran."),
+        ("params.yaml", "max_learning_rate: 0.003", "max_learning_rate: 0.004",
+         "train_rnn: train_rnn.fit.max_learning_rate was 0.003, is 0.004."),
+        ("pipelines/train_gan.py", "from pathlib", "import deepdigits.gates\nfrom pathlib",
+         "train_gan: imports src/deepdigits/gates.py, which is no dep in dvc.yaml."),
+        ("pipelines/validate.py", "params.profile", '"x"',
+         "validate: has the param profile, which it does not read."),
+        ("dvc.yaml", "cmd: python -m pipelines.ingest", "cmd: python -m pipelines.ingest --all",
+         "ingest: its command was 'python -m pipelines.ingest'."),
+        ("dvc.yaml", "      - reports/figures/gan_progress\n", "",
+         "train_gan: made reports/figures/gan_progress when it ran, which is no out now."),
+        ("reports/metrics/evaluate.json", '"cnn.test.accuracy": 0.99', '"cnn.test.accuracy": 1.00',
+         "evaluate: reports/metrics/evaluate.json is not the file that it made."),
+        ("dvc.lock", "  train_cnn:\n", "  train_old:\n", "train_cnn: has never been run, dvc.lock does not know it."),
+    ],
+)  # fmt: skip
+def test_a_lie_is_found(tree: Path, file: str, old: str, new: str, said: str) -> None:
+    path = tree / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1) if old else text + new)
+    assert said in check_lock(tree)
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_the_lock_is_of_this_code_and_these_params(stage: str) -> None:
-    locked = LOCK[stage]
-    assert locked["cmd"] == STAGES[stage]["cmd"]
-    code = {dep["path"]: dep["md5"] for dep in locked["deps"] if dep["path"].startswith(("src/", "pipelines/"))}
-    assert code == {path: md5(path) for path in code}
-    assert {dep["path"] for dep in locked["deps"]} == set(STAGES[stage]["deps"])
-    assert locked["params"]["params.yaml"] == {key: value(key) for key in STAGES[stage]["params"]}
-
-
-def test_stages_hand_on_what_they_made() -> None:
-    made = {out["path"]: out["md5"] for stage in LOCK.values() for out in stage["outs"]}
-    for stage in LOCK.values():
-        for dep in stage["deps"]:
-            assert made.get(dep["path"], dep["md5"]) == dep["md5"]
-
-
-def test_the_committed_metrics_are_the_ones_of_the_lock() -> None:
-    reported = [out for stage in LOCK.values() for out in stage["outs"] if out["path"].startswith("reports/metrics/")]
-    assert len(reported) == 5
-    for out in reported:
-        assert md5(out["path"]) == out["md5"]
+def test_a_stage_that_read_something_else_is_found(tree: Path) -> None:
+    """The out of one stage and the dep of the next no longer agree."""
+    text = (tree / "dvc.lock").read_text()
+    place = text.index("path: models/cnn/model.safetensors", text.index("  evaluate:"))
+    start = text.index("md5: ", text.index("hash: md5", place)) + len("md5: ")
+    (tree / "dvc.lock").write_text(text[:start] + "0" * 32 + text[start + 32 :])
+    assert "evaluate: read another models/cnn/model.safetensors than is in dvc.lock now." in check_lock(tree)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-ROOTS = {"pipelines": ROOT, "deepdigits": ROOT / "src"}
+ROOTS = {"pipelines": ".", "deepdigits": "src"}  # our packages, and where they are
 
 
-def import_closure(module: Path) -> set[str]:
-    """All files of ours, relative to the repository, that `module` runs; `__init__` files only where not empty."""
+def import_closure(module: Path, root: Path) -> set[str]:
+    """All files of ours, relative to `root`, that `module` runs; `__init__` files only where not empty."""
     seen: set[Path] = set()
     waiting = [module]
     while waiting:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
-            waiting += _imports(path)
-    return {path.relative_to(ROOT).as_posix() for path in seen if path == module or not _is_empty(path)}
+            waiting += _imports(path, root)
+    return {path.relative_to(root).as_posix() for path in seen if path == module or not _is_empty(path)}
 
 
 def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:
@@ -40,13 +39,11 @@ def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:
             and id(node) not in inner
             and isinstance(node.ctx, ast.Load)
         ):
-            raise AssertionError(
-                f"{module.name}:{node.lineno}: `params` is handed on whole; name the part that is used"
-            )
+            raise ValueError(f"{module.name}:{node.lineno}: `params` is handed on whole; name the part that is used")
     return {key for key in keys if not any(other != key and key.startswith(f"{other}.") for other in keys)}
 
 
-def _imports(path: Path) -> list[Path]:
+def _imports(path: Path, root: Path) -> list[Path]:
     found: set[Path] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -56,18 +53,18 @@ def _imports(path: Path) -> list[Path]:
         else:
             continue
         for name in names:
-            found |= _files_of(name)
+            found |= _files_of(name, root)
     return list(found)
 
 
-def _files_of(name: str) -> set[Path]:
+def _files_of(name: str, root: Path) -> set[Path]:
     """The module's file and the `__init__` of each package above it."""
     parts = name.split(".")
     if parts[0] not in ROOTS:
         return set()
     files = set()
     for length in range(1, len(parts) + 1):
-        place = ROOTS[parts[0]].joinpath(*parts[:length])
+        place = (root / ROOTS[parts[0]]).joinpath(*parts[:length])
         files |= {path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()}
     return files
 

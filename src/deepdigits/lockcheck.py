@@ -1,0 +1,122 @@
+"""`deepdigits check`: is the committed dvc.lock true for this tree? Nothing is run, and no cache is needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from deepdigits.closure import import_closure, params_read
+from deepdigits.config.loading import read_yaml
+from deepdigits.config.params import Params
+
+CODE = ("src/", "pipelines/")
+Stages = Mapping[str, Mapping[str, Any]]
+
+
+def check_lock(root: Path) -> list[str]:
+    """What is not true, one sentence each, with the stage and what changed.
+
+    Raises:
+        UserError: dvc.yaml, dvc.lock or params.yaml is missing or cannot be read.
+    """
+    stages: Stages = read_yaml(root / "dvc.yaml")["stages"]
+    locked: Stages = read_yaml(root / "dvc.lock")["stages"]
+    params = read_yaml(root / "params.yaml")
+    faults = [f"{stage}: is in dvc.lock but not in dvc.yaml." for stage in locked if stage not in stages]
+    for stage, wanted in stages.items():
+        faults += _declarations(stage, wanted, root)
+        if stage not in locked:
+            faults.append(f"{stage}: has never been run, dvc.lock does not know it.")
+            continue
+        faults += _code(stage, wanted, locked[stage], root)
+        faults += _params(stage, wanted, locked[stage], params)
+        faults += _outs(stage, wanted, locked[stage], root)
+    return [*faults, *_handed_on(locked)]
+
+
+def _declarations(stage: str, wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """dvc.yaml against the source: the files a stage imports and the params it reads."""
+    module = root / "pipelines" / f"{stage}.py"
+    if not module.is_file():
+        yield f"{stage}: pipelines/{stage}.py is missing."
+        return
+    declared = {dep for dep in wanted["deps"] if dep.startswith(CODE)}
+    imported = import_closure(module, root)
+    yield from (f"{stage}: imports {path}, which is no dep in dvc.yaml." for path in sorted(imported - declared))
+    yield from (f"{stage}: has the dep {path}, which it does not import." for path in sorted(declared - imported))
+    aliases = {name: field.alias for name, field in Params.model_fields.items() if field.alias}
+    read, named = params_read(module, aliases), set(wanted["params"])
+    yield from (f"{stage}: reads {key}, which is not among its params in dvc.yaml." for key in sorted(read - named))
+    yield from (f"{stage}: has the param {key}, which it does not read." for key in sorted(named - read))
+
+
+def _code(stage: str, wanted: Mapping[str, Any], locked: Mapping[str, Any], root: Path) -> Iterator[str]:
+    if locked["cmd"] != wanted["cmd"]:
+        yield f"{stage}: its command was {locked['cmd']!r}."
+    hashes = {dep["path"]: dep["md5"] for dep in locked.get("deps", [])}
+    for path in sorted({*wanted["deps"], *hashes}):
+        if path not in hashes:
+            yield f"{stage}: {path} was no dep when it ran."
+        elif path not in wanted["deps"]:
+            yield f"{stage}: {path} was a dep when it ran, and is none now."
+        elif path.startswith(CODE) and (root / path).is_file() and _md5(root / path) != hashes[path]:
+            yield f"{stage}: {path} has changed since it ran."
+
+
+def _params(
+    stage: str, wanted: Mapping[str, Any], locked: Mapping[str, Any], params: Mapping[str, Any]
+) -> Iterator[str]:
+    values = locked.get("params", {}).get("params.yaml", {})
+    for key in wanted["params"]:
+        now = _look_up(params, key)
+        if key not in values:
+            yield f"{stage}: {key} was not read when it ran."
+        elif values[key] != now:
+            for inner, before, after in _differences(key, values[key], now):
+                yield f"{stage}: {inner} was {before}, is {after}."
+
+
+def _outs(stage: str, wanted: Mapping[str, Any], locked: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Outs by name; the ones that are in git, also by content."""
+    entries = [*wanted.get("outs", []), *wanted.get("metrics", [])]
+    names = {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
+    in_git = {next(iter(entry)) for entry in entries if isinstance(entry, dict)}
+    made = {out["path"]: out["md5"] for out in locked.get("outs", [])}
+    yield from (f"{stage}: made no {path} when it ran." for path in sorted(names - made.keys()))
+    yield from (f"{stage}: made {path} when it ran, which is no out now." for path in sorted(made.keys() - names))
+    for path in sorted(in_git & made.keys()):
+        if not (root / path).is_file():
+            yield f"{stage}: {path} is missing."
+        elif _md5(root / path) != made[path]:
+            yield f"{stage}: {path} is not the file that it made."
+
+
+def _handed_on(locked: Stages) -> Iterator[str]:
+    """Whether each stage read what an earlier one had made."""
+    made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
+    for stage, entry in locked.items():
+        for dep in entry.get("deps", []):
+            if made.get(dep["path"], dep["md5"]) != dep["md5"]:
+                yield f"{stage}: read another {dep['path']} than is in dvc.lock now."
+
+
+def _differences(key: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in sorted({*before, *after}):
+            if before.get(name) != after.get(name):
+                yield from _differences(f"{key}.{name}", before.get(name, "absent"), after.get(name, "absent"))
+    else:
+        yield key, before, after
+
+
+def _look_up(params: Mapping[str, Any], key: str) -> Any:
+    value: Any = params
+    for part in key.split("."):
+        value = value.get(part, "absent") if isinstance(value, Mapping) else "absent"
+    return value
+
+
+def _md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
