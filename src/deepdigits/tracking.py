@@ -8,9 +8,10 @@ import re
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from rich.console import Console
+from rich.panel import Panel
 from sqlalchemy.exc import SQLAlchemyError
 
 from deepdigits.errors import Terminated, UserError
@@ -27,8 +30,11 @@ from deepdigits.lineage import Lineage
 
 STORE_DIR = Path("mlruns")
 DEFAULT_URI = f"sqlite:///{STORE_DIR}/mlflow.db"
+STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
+# MLflow's own seven retries would hold up a training for minutes when its server is gone.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 for noisy in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -53,21 +59,25 @@ class DatasetIdentity:
 
 @dataclass(frozen=True)
 class RunLog:
-    """Writes to one MLflow run."""
+    """Writes to one MLflow run. Once a write fails, that one and all after it wait in `backlog` for the end of the run:
+    a store that is lost delays nothing and loses no training."""
 
     client: MlflowClient
     run_id: str
+    backlog: list[Callable[[], object]] = field(default_factory=list)
 
     def params(self, params: Mapping[str, Any]) -> None:
         entries = [Param(key, str(value)) for key, value in flatten(params).items()]
-        self.client.log_batch(self.run_id, params=entries)
+        self._write(partial(self.client.log_batch, self.run_id, params=entries))
 
     def metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+        entries = [Metric(key, value, now, step) for key, value in metrics.items()]
+        self._write(partial(self.client.log_batch, self.run_id, metrics=entries))
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        entries = [RunTag(key, value) for key, value in tags.items()]
+        self._write(partial(self.client.log_batch, self.run_id, tags=entries))
 
     def description(self, markdown: str) -> None:
         self.tags({"mlflow.note.content": markdown})
@@ -75,9 +85,9 @@ class RunLog:
     def file(self, path: Path, folder: str | None = None) -> None:
         """Store a file, or a folder with all it holds."""
         if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), folder or path.name)
+            self._write(partial(self.client.log_artifacts, self.run_id, str(path), folder or path.name))
         else:
-            self.client.log_artifact(self.run_id, str(path), folder)
+            self._write(partial(self.client.log_artifact, self.run_id, str(path), folder))
 
     def dataset(self, dataset: DatasetIdentity, context: str) -> None:
         entity = Dataset(
@@ -87,7 +97,33 @@ class RunLog:
             source='{"uri": "data/processed"}',
             profile=str(dict(dataset.counts)).replace("'", '"'),
         )
-        self.client.log_inputs(self.run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        self._write(partial(self.client.log_inputs, self.run_id, inputs))
+
+    def end(self, status: str) -> None:
+        """Write what had to wait, and close the run; if the store is still lost, say what to do."""
+        waiting: list[Callable[[], object]] = [*self.backlog, partial(self.client.set_terminated, self.run_id, status)]
+        self.backlog.clear()
+        try:
+            for write in waiting:
+                write()
+        except STORE_ERRORS as error:
+            _warn(
+                f"The MLflow store is still lost ({_first_line(error)}), so this run is not complete there. No output "
+                "is missing. When the store is back, run: deepdigits summary, which logs the training again from files."
+            )
+
+    def _write(self, write: Callable[[], object]) -> None:
+        if not self.backlog:
+            try:
+                write()
+                return
+            except STORE_ERRORS as error:
+                _warn(
+                    f"The MLflow store does not answer ({_first_line(error)}). The work goes on; what is to be logged "
+                    "is kept, and written when the work is done."
+                )
+        self.backlog.append(write)
 
 
 def store_uri() -> str:
@@ -103,16 +139,22 @@ def open_store() -> MlflowClient:
     """
     uri = store_uri()
     mlflow.set_tracking_uri(uri)
-    try:
+    with _told_as_user_error("opened"):
         if uri != DEFAULT_URI:
             return _connect(uri)
         STORE_DIR.mkdir(exist_ok=True)
         # Two processes that create the tables at once corrupt the file for good.
         with FileLock(STORE_DIR / ".lock"):
             return _connect(uri)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+
+
+@contextmanager
+def _told_as_user_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except STORE_ERRORS as error:
         raise UserError(
-            f"The MLflow store {_masked(uri)} cannot be opened: {_masked(str(error).splitlines()[0])}\n"
+            f"The MLflow store {masked(store_uri())} cannot be {what}: {_first_line(error)}\n"
             "Check MLFLOW_TRACKING_URI, or unset it to use mlruns/ in this folder."
         ) from None
 
@@ -145,25 +187,24 @@ def stage_run(
 ) -> Iterator[RunLog]:
     """Open a run, and close it as finished, failed or killed, as the body ends."""
     client = open_store()
-    experiment = experiment_id(client, dataset.name)
-    _close_orphans(client, experiment)
-    run = client.create_run(
-        experiment,
-        run_name=name,
-        tags={**lineage.tags(), **dataset.tags(), **tags, "process": f"{socket.gethostname()}:{os.getpid()}"},
-    )
+    with _told_as_user_error("written"):
+        experiment = experiment_id(client, dataset.name)
+        _close_orphans(client, experiment)
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process}
+        run = client.create_run(experiment, run_name=name, tags=tags)
     log = RunLog(client, run.info.run_id)
     log.dataset(dataset, context)
     try:
         yield log
     except (KeyboardInterrupt, Terminated):
-        client.set_terminated(log.run_id, "KILLED")
+        log.end("KILLED")
         raise
     except BaseException as error:
-        log.tags({"failure": _masked(str(error))[:5000] or type(error).__name__})
-        client.set_terminated(log.run_id, "FAILED")
+        log.tags({"failure": masked(str(error))[:5000] or type(error).__name__})
+        log.end("FAILED")
         raise
-    client.set_terminated(log.run_id, "FINISHED")
+    log.end("FINISHED")
 
 
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
@@ -192,6 +233,14 @@ def _close_orphans(client: MlflowClient, experiment: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     """Hide the login in every `scheme://user:password@host`; MLflow's own messages quote the whole address."""
     return re.sub(r"://[^/\s@]+@", "://***@", text)
+
+
+def _first_line(error: BaseException) -> str:
+    return masked(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def _warn(text: str) -> None:
+    Console(stderr=True, highlight=False).print(Panel(text, title="tracking", border_style="yellow"), markup=False)

@@ -5,8 +5,11 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import Terminated, UserError
 from deepdigits.lineage import Lineage, git_state, stage_fingerprint
@@ -134,3 +137,56 @@ def test_the_fingerprint_follows_bytes_and_values(own_store: Path) -> None:
 
 def test_outside_a_repository_the_commit_is_unknown(own_store: Path) -> None:
     assert git_state() == ("unknown", True)
+
+
+def test_a_store_lost_in_mid_run_and_found_again_has_everything_in_the_end(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_store / "curve.csv").write_text("epoch")
+    original, down = MlflowClient.log_batch, [False]
+
+    def log_batch(client: MlflowClient, *arguments: Any, **options: Any) -> None:
+        lost() if down[0] else original(client, *arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    with stage_run(LINEAGE, DATASET, "train", {}, "training") as log:
+        log.metrics({"val/loss": 3.0}, step=1)
+        down[0] = True
+        log.metrics({"val/loss": 2.0}, step=2)
+        log.file(own_store / "curve.csv", "history")
+        down[0] = False
+        log.metrics({"val/loss": 1.0}, step=3)
+    client = open_store()
+    (run,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, "val/loss")] == [
+        (1, 3),
+        (2, 2),
+        (3, 1),
+    ]
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "history")] == ["history/curve.csv"]
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said.count("The work goes on") == 1
+    assert "secret" not in said
+
+
+def lost(*_: object, **__: object) -> None:
+    raise MlflowException("http://me:secret@server does not answer")
+
+
+def test_a_store_lost_to_the_end_fails_nothing_and_says_what_to_do(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with stage_run(LINEAGE, DATASET, "train", {}, "training") as log:
+        monkeypatch.setattr(MlflowClient, "log_batch", lost)
+        monkeypatch.setattr(MlflowClient, "set_terminated", lost)
+        log.metrics({"val/loss": 2.0}, step=2)
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "No output is missing. When the store is back, run: deepdigits summary" in said
+
+
+def test_a_store_that_cannot_be_written_is_one_message(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_store()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///file:mlruns/mlflow.db?mode=ro&uri=true")
+    with pytest.raises(UserError, match="cannot be written: .*readonly"), stage_run(LINEAGE, DATASET, "x", {}, "y"):
+        pass

@@ -11,7 +11,6 @@ import contextlib
 import getpass
 import json
 import os
-import re
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -175,8 +174,3 @@ def _describe(client: MlflowClient, intent: Intent) -> None:
     client.update_model_version(intent.name, str(intent.version), description=text)
     client.set_model_version_tag(intent.name, str(intent.version), "promotion", mine[-1]["action"])
     client.set_model_version_tag(intent.name, str(intent.version), "promotion.ledger", str(mine[-1]["sequence"]))
-
-
-def masked(text: str) -> str:
-    """Hide the login in every `scheme://user:password@host`."""
-    return re.sub(r"://[^/\s@]+@", "://***@", text)

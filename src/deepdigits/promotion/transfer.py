@@ -24,9 +24,9 @@ from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, read_json, write_json
 from deepdigits.promotion import ledger
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, measures_of
-from deepdigits.promotion.transaction import CHAMPION, RECORD, masked
+from deepdigits.promotion.transaction import CHAMPION, RECORD
 from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
-from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, open_store
+from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, masked, open_store
 
 WEIGHTS = "model.safetensors"
 BATCH = 1000  # metrics in one request, the most that MLflow takes
