@@ -3,8 +3,6 @@
 PYTHON  ?= python3
 PROFILE ?= default
 PORT    ?= 5000
-# How many of the three independent trainings run at once; each has its own threads.
-JOBS    ?= 1
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
@@ -35,10 +33,6 @@ help: ## List the targets
 
 repro: $(STAMP) ## Run the pipeline on real data (PROFILE=smoke: a three-minute trial in build/smoke)
 ifeq ($(PROFILE),default)
-ifneq ($(JOBS),1)
-	@dvc repro validate
-	@printf '%s\n' train_cnn train_rnn train_gan | xargs -P $(JOBS) -n 1 dvc repro --single-item
-endif
 	@dvc repro
 	@deepdigits summary
 else

@@ -27,7 +27,7 @@ TEMPERATURE = "net.temperature.value"
 def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier, lineage: Lineage) -> None:
     """Train `module` on the train split, keep the epoch with the lowest validation loss, write models/NAME."""
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
-    checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.fingerprint)
+    checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.resume_key)
     with stage_run(lineage, dataset, lineage.stage, {"model": name}, "training") as run:
         run.params({"net": net.model_dump(), "fit": config.model_dump()})
 

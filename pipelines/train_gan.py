@@ -40,7 +40,7 @@ def main() -> None:
     config = params.train_gan
     lineage = stage_lineage("train_gan", params.profile)
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
-    checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.fingerprint)
+    checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.resume_key)
     stopping = FoolRateStopping(config.stop)
     with stage_run(lineage, dataset, "train_gan", {"model": "gan"}, "training") as run:
         run.params(config.model_dump())

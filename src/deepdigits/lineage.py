@@ -33,6 +33,11 @@ class Lineage:
     dirty: bool
     environment_sha256: str
 
+    @property
+    def resume_key(self) -> str:
+        """What a checkpoint must share with the training that goes on from it."""
+        return sha256(f"{self.fingerprint} {self.environment_sha256}".encode())
+
     def tags(self) -> dict[str, str]:
         return {
             "stage": self.stage,

@@ -53,7 +53,7 @@ def fit(
     """Train, keeping the best epoch by `monitor`; start from the last checkpoint in `checkpoint_dir` if there is one.
 
     Everything random in an epoch is drawn from (seed, epoch), so a resumed training ends in the same bytes as one
-    left alone. `checkpoint_dir` must be of this very code, data and parameters; the caller removes it when all outputs
+    left alone. `checkpoint_dir` must be of this very code, data, parameters and environment; the caller removes it when all outputs
     are written.
 
     Raises:
@@ -96,9 +96,9 @@ def fit(
     return Fitted(best["state_dict"], int(best["epoch"]), history.rows)
 
 
-def work_dir(root: Path, stage: str, fingerprint: str) -> Path:
-    """The folder of a stage's checkpoints under `root`, one per fingerprint; others are removed."""
-    own = root / stage / fingerprint[:16]
+def work_dir(root: Path, stage: str, key: str) -> Path:
+    """The folder of a stage's checkpoints under `root`, one per `Lineage.resume_key`; others are removed."""
+    own = root / stage / key[:16]
     for other in own.parent.glob("*"):
         if other != own:
             shutil.rmtree(other, ignore_errors=True)

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,9 @@ def test_a_store_that_cannot_be_written_is_one_message(own_store: Path, monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///file:mlruns/mlflow.db?mode=ro&uri=true")
     with pytest.raises(UserError, match="cannot be written: .*readonly"), stage_run(LINEAGE, DATASET, "x", {}, "y"):
         pass
+
+
+def test_another_environment_does_not_go_on_from_a_checkpoint() -> None:
+    other = replace(LINEAGE, environment_sha256="0" * 64)
+    assert LINEAGE.resume_key == replace(LINEAGE, commit="0" * 40).resume_key
+    assert LINEAGE.resume_key != other.resume_key
