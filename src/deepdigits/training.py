@@ -53,8 +53,8 @@ def fit(
     """Train, keeping the best epoch by `monitor`; start from the last checkpoint in `checkpoint_dir` if there is one.
 
     Everything random in an epoch is drawn from (seed, epoch), so a resumed training ends in the same bytes as one
-    left alone. `checkpoint_dir` must be of this very code, data, parameters and environment; the caller removes it when all outputs
-    are written.
+    left alone. `checkpoint_dir` must be of this very code, data, parameters and environment; the caller removes it
+    when all outputs are written.
 
     Raises:
         Terminated: SIGTERM arrived. Lightning alone would end with exit code 0 and a partial model.
