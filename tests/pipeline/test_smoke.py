@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
-from tests.pipeline.conftest import Workspace, environment, reproduce
+from tests.pipeline.conftest import Workspace, environment
 
 MODELS = ("cnn", "rnn", "gan")
 
@@ -56,11 +56,6 @@ def test_every_out_is_there_and_the_second_run_does_nothing(smoke: Workspace) ->
     done = smoke.run("dvc", "repro")
     assert "Data and pipelines are up to date." in done.stdout
     assert len(runs(smoke)) == before
-
-
-def test_another_clone_at_another_path_gives_the_same_bytes(smoke: Workspace, tmp_path: Path) -> None:
-    other = reproduce(tmp_path / "elsewhere")
-    assert (other.root / "dvc.lock").read_text() == (smoke.root / "dvc.lock").read_text()
 
 
 def test_no_out_tells_where_it_was_made(smoke: Workspace) -> None:

@@ -34,17 +34,25 @@ def read_params(model: type[P], path: Path = PARAMS_FILE) -> P:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML 1.2 mapping, as DVC does (so that `1e-3` is a number and a repeated key an error)."""
+    """Read a file that holds one YAML mapping; see `parse_yaml`."""
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing. Run from the repository's root, or restore it: git checkout {path}"
         ) from None
-    except (YAMLError, UnicodeDecodeError, ValueError) as error:
+    except UnicodeDecodeError as error:
         raise UserError(f"{path} cannot be read as YAML: {error}") from None
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Parse one YAML 1.2 mapping, as DVC does (so that `1e-3` is a number and a repeated key an error)."""
+    try:
+        data = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        raise UserError(f"{source} cannot be read as YAML: {error}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{path} must hold a mapping of keys to values, not {type(data).__name__}.")
+        raise UserError(f"{source} must hold a mapping of keys to values, not {type(data).__name__}.")
     return data
 
 

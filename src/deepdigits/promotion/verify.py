@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepdigits import paths
-from deepdigits.config.loading import read_yaml
+from deepdigits.config.loading import parse_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
@@ -64,26 +64,31 @@ def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str]
 def _lock_check(model: RegisteredModel) -> Check:
     """DVC names files by MD5; the registry's own hash of the file was checked when it was fetched."""
     question = "the file is the one that a commit's dvc.lock names"
+    found = _commit_with(model)
+    if found is None:
+        return Check(question, False, f"no commit here names it for {_onnx_path(model)} in its dvc.lock")
+    where = "this commit" if found == "HEAD" else f"commit {found[:12]}"
+    return Check(question, True, f"{_onnx_path(model)} of {where}")
+
+
+def _onnx_path(model: RegisteredModel) -> str:
+    return f"models/{model.kind}/model.onnx"
+
+
+def _commit_with(model: RegisteredModel) -> str | None:
+    """HEAD or the newest commit whose dvc.lock names the model's ONNX file."""
     with model.onnx.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
-    path = f"models/{model.kind}/model.onnx"
-    if locked_md5(_git("show", "HEAD:dvc.lock"), path) == md5:
-        return Check(question, True, f"{path} of this commit, MD5 {md5}")
-    commits = _git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").split()
-    for commit in commits:
-        if locked_md5(_git("show", f"{commit}:dvc.lock"), path) == md5:
-            return Check(question, True, f"{path} of commit {commit[:12]}, not of this one")
-    return Check(question, False, f"no commit here has {path} with MD5 {md5} in its dvc.lock")
+    for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").split()):
+        if _outs(_git("show", f"{commit}:dvc.lock")).get(_onnx_path(model)) == md5:
+            return commit
+    return None
 
 
-def locked_md5(lock: str, path: str) -> str | None:
-    """The MD5 of an output in the text of a dvc.lock."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "dvc.lock"
-        file.write_text(lock, encoding="utf-8")
-        stages = read_yaml(file).get("stages", {})
-    found = (out for stage in stages.values() for out in stage.get("outs", []))
-    return next((out["md5"] for out in found if out["path"] == path), None)
+def _outs(lock: str) -> dict[str, str]:
+    """The MD5 of every output in the text of a dvc.lock."""
+    stages = parse_yaml(lock, "dvc.lock").get("stages", {})
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def _lineage_checks(model: RegisteredModel) -> list[Check]:
@@ -135,16 +140,24 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
         done = subprocess.run(command, cwd=tree, env={**own, "PYTHONPATH": "src"}, check=False)
         if done.returncode:
             return Check(question, False, f"the pipeline failed in the worktree with exit code {done.returncode}")
-        return _compare(question, model, tree / paths.MODELS / model.kind)
+        return _compare(question, model, tree)
     finally:
         subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False, capture_output=True)
 
 
-def _compare(question: str, model: RegisteredModel, made: Path) -> Check:
+def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
+    """The registered files, and beside them all that the version's dvc.lock names: data, figures, metrics, report."""
+    made = tree / paths.MODELS / model.kind
     wanted = {"model.safetensors": model.tags.get("model.sha256"), "model.onnx": model.tags.get("onnx.sha256")}
     wanted |= {name: file_sha256(model.files / name) for name in ("golden.npz", "model.json", "model_card.md")}
     other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
-    detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)} are the same"
+    named = ""
+    if commit := _commit_with(model):
+        outs = _outs(_git("show", f"{commit}:dvc.lock"))
+        rebuilt = _outs((tree / "dvc.lock").read_text(encoding="utf-8"))
+        other += [path for path in outs if rebuilt.get(path) != outs[path]]
+        named = f", and all {len(outs)} outputs in dvc.lock"
+    detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)}{named} are the same"
     return Check(question, not other, detail)
 
 
