@@ -17,6 +17,8 @@ from deepdigits.cli import commands
 from deepdigits.config.loading import read_params, read_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
+from deepdigits.evaluation import robustness
+from deepdigits.evaluation.corruptions import CORRUPTIONS
 from deepdigits.files import read_json
 from deepdigits.promotion import ledger
 from deepdigits.promotion.audit import audit
@@ -45,6 +47,8 @@ def here(two_versions: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copytree(two_versions.root, tmp_path / "here", symlinks=True)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # One corruption instead of fifteen: what is tested here is what becomes of the scores.
+    monkeypatch.setattr(robustness, "CORRUPTIONS", {"shear": CORRUPTIONS["shear"]})
     forget_stores()
     yield tmp_path / "here"
     forget_stores()
