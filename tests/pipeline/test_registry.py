@@ -117,7 +117,12 @@ def test_a_worse_candidate_is_refused_with_reasons_and_exit_code_3(cnn: str) -> 
     assert any("Not better" in reason or "Recall of digit" in reason for reason in decision["reasons"])
     assert aliases(cnn) == {"champion": 1, "previous": None}
     assert entries()[-1]["action"] == "refused"
-    assert "**refused**" in open_store().get_model_version(cnn, "2").description
+    client = open_store()
+    assert "**refused**" in client.get_model_version(cnn, "2").description
+    shown = client.get_run(entries()[-1]["run_id"]).data.metrics
+    assert shown["mcnemar_p"] == pytest.approx(decision["numbers"]["mcnemar_p"])
+    assert shown["contingency.both_wrong"] == table["both_wrong"]
+    assert "test.accuracy" in shown
     assert faults() == []
 
 
@@ -260,7 +265,7 @@ def test_a_ledger_cut_off_in_writing_is_put_back_by_the_next_decision(cnn: str) 
 
 
 WRITES = (
-    "create_experiment", "create_run", "log_artifacts", "log_artifact", "set_tag", "set_registered_model_alias",
+    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag", "set_registered_model_alias",
     "delete_registered_model_alias", "update_model_version", "set_model_version_tag", "set_terminated",
 )  # fmt: skip
 
@@ -347,7 +352,7 @@ def test_a_worse_generator_is_refused_by_its_intervals(here: Path, two_versions:
     outcome = decide(name)
     assert outcome.action == "refused"
     assert "FID changes by" in outcome.reasons[-1]
-    assert outcome.numbers["fid"][0] > outcome.numbers["fid"][1]
+    assert outcome.numbers["fid"]["candidate"] > outcome.numbers["fid"]["champion"]
 
 
 def test_verify_names_what_holds_and_what_does_not(cnn: str) -> None:

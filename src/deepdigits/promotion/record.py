@@ -58,8 +58,8 @@ Cost, over the champion's: {% for key, ratio in n.cost_ratio.items() %}{{ key }}
 
 | | candidate | champion | {{ (100 * n.interval_confidence) | round | int }} % interval of the change |
 | --- | --- | --- | --- |
-| FID | {{ n.fid[0] | figure }} | {{ n.fid[1] | figure }} | {{ "%+.1f" | format(100 * n.fid_change_interval[0]) }} to {{ "%+.1f" | format(100 * n.fid_change_interval[1]) }} % |
-| coverage | {{ n.coverage[0] | figure }} | {{ n.coverage[1] | figure }} | {{ "%+.2f" | format(100 * n.coverage_difference_interval[0]) }} to {{ "%+.2f" | format(100 * n.coverage_difference_interval[1]) }} points |
+| FID | {{ n.fid.candidate | figure }} | {{ n.fid.champion | figure }} | {{ "%+.1f" | format(100 * n.fid_change_interval[0]) }} to {{ "%+.1f" | format(100 * n.fid_change_interval[1]) }} % |
+| coverage | {{ n.coverage.candidate | figure }} | {{ n.coverage.champion | figure }} | {{ "%+.2f" | format(100 * n.coverage_difference_interval[0]) }} to {{ "%+.2f" | format(100 * n.coverage_difference_interval[1]) }} points |
 
 Paired bootstrap, {{ n.bootstrap_rounds }} rounds.
 {% endif %}

@@ -137,8 +137,10 @@ def judge_generators(
     fid_low, fid_high = (float(value) for value in np.quantile(fid, (alpha, 1 - alpha)))
     cov_low, cov_high = (float(value) for value in np.quantile(coverage, (alpha, 1 - alpha)))
     numbers = {
-        "fid": [candidate.measures["gan.fid"], champion.measures["gan.fid"]],
-        "coverage": [candidate.measures["gan.coverage"], champion.measures["gan.coverage"]],
+        **{
+            name: {"candidate": candidate.measures[f"gan.{name}"], "champion": champion.measures[f"gan.{name}"]}
+            for name in ("fid", "coverage")
+        },
         "fid_change_interval": [fid_low, fid_high],
         "coverage_difference_interval": [cov_low, cov_high],
         "interval_confidence": 1 - 2 * alpha,

@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,13 +23,13 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
 from deepdigits.files import sha256, write_json, write_text
 from deepdigits.promotion import ledger
-from deepdigits.tracking import DEFAULT_URI, STORE_DIR, experiment_id, store_uri
+from deepdigits.tracking import DEFAULT_URI, STORE_DIR, experiment_id, flatten, store_uri
 
 CHAMPION, PREVIOUS = "champion", "previous"
 INTENT_TAG = "registry.intent"
@@ -141,14 +142,24 @@ def _announce(client: MlflowClient, intent: Intent, record: str, evidence: Mappi
         "process": f"{socket.gethostname()}:{os.getpid()}",
         "mlflow.note.content": record,
     }
-    title = f"{intent.name} version {intent.version}: {intent.action}"
+    title = f"{intent.action}: {intent.name} version {intent.version}"
     run_id = str(client.create_run(experiment_id(client, ledger.EXPERIMENT), run_name=title, tags=tags).info.run_id)
+    client.log_batch(run_id, metrics=shown_metrics(evidence))
     with tempfile.TemporaryDirectory() as folder:
         write_text(Path(folder) / RECORD, record)
         write_json(Path(folder) / "evidence.json", evidence)
         client.log_artifacts(run_id, folder)
     client.set_tag(run_id, INTENT_TAG, json.dumps(asdict(intent)))
     return run_id
+
+
+def shown_metrics(evidence: Mapping[str, Any]) -> list[Metric]:
+    """A decision in numbers, for MLflow's table of runs: what was compared, and the measures that have floors."""
+    now = int(time.time() * 1000)
+    numbers = flatten(evidence.get("numbers", {})) | {
+        gate["metric"]: gate["value"] for gate in evidence.get("gates", [])
+    }
+    return [Metric(key, float(value), now, 0) for key, value in numbers.items() if isinstance(value, int | float)]
 
 
 def _set_alias(client: MlflowClient, name: str, alias: str, version: int | None) -> None:
