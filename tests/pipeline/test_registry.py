@@ -265,8 +265,9 @@ def test_a_ledger_cut_off_in_writing_is_put_back_by_the_next_decision(cnn: str) 
 
 
 WRITES = (
-    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag", "set_registered_model_alias",
-    "delete_registered_model_alias", "update_model_version", "set_model_version_tag", "set_terminated",
+    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag",
+    "set_registered_model_alias", "delete_registered_model_alias", "update_model_version", "set_model_version_tag",
+    "set_terminated",
 )  # fmt: skip
 
 
