@@ -152,9 +152,20 @@ def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> None:
         try:
             command(*args, **kwargs)
-        except UserError as error:
-            panel = Panel(str(error), title=f"{command.__name__} stopped", border_style="red", title_align="left")
+        except Exception as error:
+            panel = Panel(_told(error), title=f"{command.__name__} stopped", border_style="red", title_align="left")
             Console(stderr=True, highlight=False).print(panel, markup=False)
             raise typer.Exit(2) from None
 
     return run
+
+
+def _told(error: Exception) -> str:
+    """The message of an error that its user can mend; others are defects of ours, and go on."""
+    from deepdigits.tracking import STORE_ERRORS, masked
+
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, STORE_ERRORS):
+        return f"The store failed: {masked(str(error))}\nRun the command again; what was begun is completed or undone."
+    raise error

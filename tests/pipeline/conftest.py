@@ -6,14 +6,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from deepdigits.evaluation import robustness
+from deepdigits.evaluation.corruptions import CORRUPTIONS
+from deepdigits.files import read_json
 from deepdigits.workspace import prepare
-from tests.conftest import ROOT, closed_port
+from tests.conftest import ROOT, closed_port, forget_stores
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,31 @@ def moved(smoke: Workspace, tmp_path: Path) -> Workspace:
     """The finished clone, moved to another folder; tests may change it."""
     shutil.copytree(smoke.root, tmp_path / "moved", symlinks=True)
     return Workspace(tmp_path / "moved", smoke.environment)
+
+
+@pytest.fixture(scope="session")
+def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Version 1 of the CNN is what the pipeline made, version 2 the same with noise on its weights."""
+    root = tmp_path_factory.mktemp("registry") / "clone"
+    shutil.copytree(smoke.root, root, symlinks=True)
+    workspace = Workspace(root, {**smoke.environment, "PYTHONPATH": "src:."})
+    done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
+    assert done.returncode == 0, done.stderr
+    return workspace
+
+
+@pytest.fixture
+def here(two_versions: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    shutil.copytree(two_versions.root, tmp_path / "here", symlinks=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # One corruption instead of fifteen: what is tested here is what becomes of the scores.
+    monkeypatch.setattr(robustness, "CORRUPTIONS", {"shear": CORRUPTIONS["shear"]})
+    forget_stores()
+    yield tmp_path / "here"
+    forget_stores()
+
+
+@pytest.fixture
+def cnn(here: Path) -> str:
+    return f"{read_json(Path('data/processed/manifest.json'))['name']}-cnn"

@@ -25,7 +25,7 @@ from deepdigits.promotion.rules import (
     judge_first,
     judge_generators,
 )
-from deepdigits.promotion.scoring import load_splits, score_classifiers, score_generators
+from deepdigits.promotion.scoring import frozen_splits, score_classifiers, score_generators
 from deepdigits.promotion.transaction import (
     CHAMPION,
     PREVIOUS,
@@ -136,7 +136,7 @@ def _decide(
             f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
         )
     judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
-    splits = load_splits("test", "validation", "train") if judge else load_splits("test")
+    splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
     decision, gates = _judge(models, judge, splits, params, objections)
     facts = {
         "champion": champion.title if champion else None,

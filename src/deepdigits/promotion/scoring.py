@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +23,7 @@ from deepdigits.evaluation.generated import (
     synthetic_measures,
 )
 from deepdigits.evaluation.robustness import corrupted_accuracy
+from deepdigits.files import sha256
 from deepdigits.inference import probabilities
 from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, latencies
 from deepdigits.promotion.registered import RegisteredModel
@@ -101,5 +103,18 @@ def parameter_count(path: Path) -> int:
     return sum(array.size for array in arrays if array.ndim and np.issubdtype(array.dtype, np.floating))
 
 
-def load_splits(*names: str) -> dict[str, Split]:
-    return {name: load_split(paths.split_file(name)) for name in names}
+def frozen_splits(manifest: Mapping[str, Any], *names: str) -> dict[str, Split]:
+    """Load splits, and make sure that they hold what the manifest says.
+
+    Raises:
+        UserError: a split is missing, damaged, or was changed.
+    """
+    splits = {name: load_split(paths.split_file(name)) for name in names}
+    for name, split in splits.items():
+        found = sha256(np.ascontiguousarray(split.images).tobytes()), sha256(split.labels.astype("<i8").tobytes())
+        entry = manifest["splits"][name]
+        if found != (entry["images_sha256"], entry["labels_sha256"]):
+            raise UserError(
+                f"{paths.split_file(name)} is not what {paths.MANIFEST} says. Run: dvc repro --force ingest"
+            )
+    return splits

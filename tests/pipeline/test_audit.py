@@ -1,0 +1,159 @@
+"""What is done behind the registry's back, or cut off by a crash, is found or put right."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from deepdigits.errors import UserError
+from deepdigits.promotion import ledger
+from deepdigits.promotion.promote import rollback
+from deepdigits.tracking import open_store
+from tests.conftest import forget_stores
+from tests.pipeline.registry import aliases, command, decide, entries, faults, ledger_file
+
+
+def test_a_store_that_fails_in_between_is_one_message_and_the_next_call_completes(
+    cnn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MlflowException("http://me:secret@server is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", fail)
+        done = command("promote", f"{cnn}/1")
+    assert done.exit_code == 2
+    assert "The store failed: http://***@server is gone" in done.output
+    assert aliases(cnn) == {"champion": None, "previous": None}
+    again = decide(f"{cnn}/1")
+    assert again.recovered == [f"Completed: {cnn} version 1 promoted, which was cut off."]
+    assert (again.action, aliases(cnn)["champion"], faults()) == ("unchanged", 1, [])
+
+
+def test_an_alias_moved_by_hand_is_found_and_stays_on_record(cnn: str) -> None:
+    decide(f"{cnn}/1")
+    open_store().set_registered_model_alias(cnn, "champion", "2")
+    assert faults() == [
+        f"{cnn}: the alias 'champion' stands on version 2, by the ledger it is version 1: it was moved by hand."
+    ]
+    assert command("audit").exit_code == 3
+    assert decide(f"{cnn}/1").action == "promoted"
+    assert any("moved by hand in between" in fault for fault in faults())
+
+
+def test_an_edited_entry_is_found_even_if_the_chain_is_sealed_anew(cnn: str) -> None:
+    decide(f"{cnn}/1")
+    decide(cnn)
+    kept = ledger_file().read_text()
+    edited = kept.replace('"action": "refused"', '"action": "promoted"')
+    ledger_file().write_text(edited)
+    assert any("Entry 2 of the ledger was edited" in fault for fault in faults())
+    with pytest.raises(UserError, match="was edited"):
+        decide(cnn)
+
+    rows = [json.loads(line) for line in edited.splitlines()]
+    rows[1]["sha256"] = ledger.digest(rows[1])
+    ledger_file().write_text(ledger.serialise(rows))
+    assert any("Entry 2 of the ledger is not the one that its decision's run" in fault for fault in faults())
+
+    ledger_file().write_text(kept.splitlines(keepends=True)[0])
+    assert any("is missing from the ledger" in fault for fault in faults())
+    ledger_file().write_text(kept)
+    assert faults() == []
+
+
+def test_an_edited_record_is_found(cnn: str) -> None:
+    decide(f"{cnn}/1")
+    (record,) = Path("mlruns/artifacts").rglob("decision.md")
+    record.write_text(record.read_text().replace("promoted", "Promoted"))
+    assert any("The record of entry 1" in fault and "was edited" in fault for fault in faults())
+
+
+def test_a_ledger_cut_off_in_writing_is_put_back_by_the_next_decision(cnn: str) -> None:
+    decide(f"{cnn}/1")
+    decide(cnn)
+    whole = ledger_file().read_text()
+    ledger_file().write_text(whole[:-40])
+    decide(cnn)
+    assert ledger_file().read_text().startswith(whole)
+    assert len(entries()) == 3
+    assert faults() == []
+
+
+WRITES = (
+    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag",
+    "set_registered_model_alias", "delete_registered_model_alias", "update_model_version", "set_model_version_tag",
+    "set_terminated",
+)  # fmt: skip
+
+
+def dies_at(step: int, act: Callable[[], object]) -> bool:
+    """Run `act` in a child process that ends at once, as by kill -9, before its write number `step`; whether it did."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            forget_stores()
+            done = 0
+
+            def counted(name: str) -> Callable[..., Any]:
+                original = getattr(MlflowClient, name)
+
+                def write(*args: Any, **kwargs: Any) -> Any:
+                    nonlocal done
+                    done += 1
+                    if done == step:
+                        os._exit(9)
+                    return original(*args, **kwargs)
+
+                return write
+
+            for name in WRITES:
+                setattr(MlflowClient, name, counted(name))
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) in (0, 9)
+    return os.waitstatus_to_exitcode(status) == 9
+
+
+def test_a_rollback_killed_at_any_step_is_completed_or_undone_by_the_next(cnn: str) -> None:
+    decide(f"{cnn}/2")
+    decide(f"{cnn}/1")
+    forget_stores()
+    shutil.copytree("mlruns", "before")
+    step = 0
+    while True:
+        step += 1
+        assert step < 40
+        shutil.rmtree("mlruns")
+        shutil.copytree("before", "mlruns")
+        forget_stores()
+        killed = dies_at(step, lambda: rollback(cnn))
+        if not killed:
+            break
+        outcome = rollback(cnn)
+        assert (outcome.action, aliases(cnn)) == ("rolled back", {"champion": 2, "previous": 1}), step
+        assert [entry["action"] for entry in entries()] == ["promoted", "promoted", "rolled back"], step
+        assert faults() == [], step
+    assert step > 8
+
+
+def test_another_process_at_work_is_left_alone(cnn: str) -> None:
+    client = open_store()
+    decide(f"{cnn}/1")
+    run = client.get_run(entries()[-1]["run_id"])
+    client.update_run(run.info.run_id, status="RUNNING")
+    client.set_tag(run.info.run_id, "process", f"{os.uname().nodename}:{os.getppid()}")
+    with pytest.raises(UserError, match=f"Process {os.getppid()} is at work"):
+        decide(cnn)
