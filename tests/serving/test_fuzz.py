@@ -23,7 +23,7 @@ def test_the_api_keeps_what_its_description_promises(
     indescribable = [positive_data_acceptance] if method == "POST" else []
 
     @given(schema[path][method].as_strategy(generation_mode=mode))
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     def holds(case: schemathesis.Case) -> None:
         case.call_and_validate(excluded_checks=indescribable)
 
