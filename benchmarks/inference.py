@@ -17,6 +17,7 @@ from deepdigits.compute import use_threads
 from deepdigits.data.batches import to_unit
 from deepdigits.errors import exits_cleanly
 from deepdigits.inference import load_network
+from deepdigits.onnx_models import open_session
 
 SINGLE, ROUNDS, BATCH = 2000, 20, 256
 
@@ -31,7 +32,7 @@ def main() -> None:
 
 def compare(name: str, images: np.ndarray, labels: np.ndarray) -> list[Row]:
     network = load_network(paths.MODELS / name / "model.safetensors")
-    session = open_session(paths.MODELS / name / "model.onnx")
+    session = open_session(paths.MODELS / name / "model.onnx", threads=1)
 
     def torch_answer(part: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -84,12 +85,6 @@ def compare(name: str, images: np.ndarray, labels: np.ndarray) -> list[Row]:
     ]
 
 
-def open_session(model: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def timed(answer: object, part: np.ndarray) -> float:
     start = time.perf_counter()
     answer(part)  # type: ignore[operator]
@@ -100,7 +95,7 @@ def quantised(name: str) -> onnxruntime.InferenceSession:
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "int8.onnx"
         quantize_dynamic(paths.MODELS / name / "model.onnx", target, weight_type=QuantType.QUInt8)
-        return open_session(target)
+        return open_session(target, threads=1)
 
 
 def accuracy(session: onnxruntime.InferenceSession, images: np.ndarray, labels: np.ndarray) -> float:

@@ -77,13 +77,13 @@ def rollback(name: Name, as_json: AsJson = False) -> None:
 
 def history(name: Name, as_json: AsJson = False) -> None:
     """Print every decision about a model, the oldest first."""
-    from deepdigits.promotion.audit import history as entries_of
+    from deepdigits.promotion.ledger import about
     from deepdigits.promotion.registered import find_model
     from deepdigits.tracking import open_store
 
     client = open_store()
     find_model(client, name)
-    entries = entries_of(client, name)
+    entries = about(client, name)
     if as_json:
         print(json.dumps(entries, indent=2))
         return

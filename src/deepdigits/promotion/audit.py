@@ -1,4 +1,4 @@
-"""`deepdigits audit` and `deepdigits history`: the ledger recomputed, and held against what the store says."""
+"""`deepdigits audit`: the ledger recomputed, and held against what the store says."""
 
 from __future__ import annotations
 
@@ -21,18 +21,12 @@ def audit(client: MlflowClient) -> tuple[int, list[str]]:
     faults = [*faults, *chain_of_champions(entries), *_anchored(client, entries), *_aliases(client, entries)]
     for entry in entries:
         faults += _evidence(client, entry)
-    open_runs = ledger.decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'")
     faults += [
         f"The {run.data.tags['registry.action']} of {run.data.tags['registry.name']} was cut off; the next promote or "
         "rollback completes or undoes it."
-        for run in open_runs
+        for run in ledger.unfinished(client)
     ]
     return len(entries), faults
-
-
-def history(client: MlflowClient, name: str) -> list[Entry]:
-    """The entries of one model, the oldest first."""
-    return [entry for entry in ledger.read(client)[0] if entry.get("name") == name]
 
 
 def chain_of_champions(entries: Sequence[Entry]) -> list[str]:

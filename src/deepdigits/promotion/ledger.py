@@ -77,6 +77,11 @@ def read(client: MlflowClient) -> tuple[list[Entry], list[str]]:
         return parse(Path(client.download_artifacts(run.info.run_id, FILE, folder)).read_text(encoding="utf-8"))
 
 
+def about(client: MlflowClient, name: str, version: int | None = None) -> list[Entry]:
+    """The entries of one model, or of one version of it, the oldest first."""
+    return [entry for entry in read(client)[0] if entry.get("name") == name and version in (None, entry.get("version"))]
+
+
 def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> Entry:
     """Add the entry of the decision that run `run_id` holds, unless it is there.
 
@@ -138,6 +143,11 @@ def decision_runs(client: MlflowClient, condition: str) -> list[Run]:
         token = page.token
         if not token:
             return found
+
+
+def unfinished(client: MlflowClient) -> list[Run]:
+    """The decisions that are being carried out, or were cut off."""
+    return decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'")
 
 
 def _write(client: MlflowClient, entries: Sequence[Entry]) -> None:

@@ -75,13 +75,13 @@ def alias_version(client: MlflowClient, name: str, alias: str) -> int | None:
         raise
 
 
-def perform(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> ledger.Entry:
+def perform(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> None:
     """Write the decision down, make it binding, carry it out."""
     run_id = _announce(client, intent, record, evidence)
-    return complete(client, client.get_run(run_id))
+    complete(client, client.get_run(run_id))
 
 
-def complete(client: MlflowClient, run: Run) -> ledger.Entry:
+def complete(client: MlflowClient, run: Run) -> Intent:
     """Carry out what a binding decision intends; each step may have been done before."""
     intent = Intent(**json.loads(run.data.tags[INTENT_TAG]))
     if intent.champion != intent.champion_before:
@@ -93,10 +93,10 @@ def complete(client: MlflowClient, run: Run) -> ledger.Entry:
         "record_sha256": run.data.tags["registry.record_sha256"],
         **asdict(intent),
     }
-    entry = ledger.append(client, run.info.run_id, content)
+    ledger.append(client, run.info.run_id, content)
     _describe(client, intent)
     client.set_terminated(run.info.run_id, "FINISHED")
-    return entry
+    return intent
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def recover(client: MlflowClient) -> list[Recovered]:
     """
     ledger.restore(client)
     found = []
-    for run in ledger.decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'"):
+    for run in ledger.unfinished(client):
         tags = run.data.tags
         what = f"{tags['registry.name']} version {tags['registry.version']} {tags['registry.action']}"
         host, _, pid = tags["process"].rpartition(":")
@@ -123,9 +123,7 @@ def recover(client: MlflowClient) -> list[Recovered]:
         if mine and int(pid) != os.getpid() and psutil.pid_exists(int(pid)):
             raise UserError(f"Process {pid} is at work ({what}). Try again when it is done.")
         if INTENT_TAG in tags:
-            complete(client, run)
-            intent = Intent(**json.loads(run.data.tags[INTENT_TAG]))
-            found.append(Recovered(f"Completed: {what}, which was cut off.", intent))
+            found.append(Recovered(f"Completed: {what}, which was cut off.", complete(client, run)))
         elif mine:
             client.set_terminated(run.info.run_id, "KILLED")
             found.append(Recovered(f"Undone: {what}, which was cut off before it had changed anything.", None))
@@ -171,9 +169,7 @@ def _set_alias(client: MlflowClient, name: str, alias: str, version: int | None)
 
 def _describe(client: MlflowClient, intent: Intent) -> None:
     """Put all decisions about the version above its model card."""
-    mine = [
-        entry for entry in ledger.read(client)[0] if entry["name"] == intent.name and entry["version"] == intent.version
-    ]
+    mine = ledger.about(client, intent.name, intent.version)
     version = client.get_model_version(intent.name, str(intent.version))
     card = (version.description or "").partition(MARK)[2] or version.description or ""
     lines = [

@@ -103,9 +103,7 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
         raise UserError(f"{model.title}: the weights in its training run are not those that were registered.")
     for file in PACKAGED_FILES:
         (model.files / file).rename(package / file)
-    decisions = [
-        entry for entry in ledger.read(client)[0] if entry["name"] == name and entry["version"] == model.version
-    ]
+    decisions = ledger.about(client, name, model.version)
     write_json(evidence / "ledger_entries.json", decisions)
     if decisions:
         client.download_artifacts(decisions[-1]["run_id"], RECORD, str(evidence))

@@ -95,8 +95,8 @@ def _lineage_checks(model: RegisteredModel) -> list[Check]:
     missing = [key for key in LINEAGE if not model.tags.get(key)]
     checks = [Check("the lineage is complete", not missing, ", ".join(missing or LINEAGE))]
     commit, dirty = model.tags.get("git.commit", ""), model.tags.get("git.dirty") != "false"
-    known = re.fullmatch("[0-9a-f]{40}", commit) and _git_ok("cat-file", "-e", f"{commit}^{{commit}}")
-    checks.append(Check("its commit is known here", bool(known), commit or "none"))
+    known = _is_known(commit)
+    checks.append(Check("its commit is known here", known, commit or "none"))
     detail = "changed files beside the commit" if dirty else "nothing but the commit"
     checks.append(Check("it was made from a clean tree", not dirty, detail))
     if known:
@@ -124,7 +124,7 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
     """Run the whole pipeline of the version's commit in a worktree with an empty cache and a store of its own."""
     question = "rebuilt from its commit, it has the same bytes"
     commit = model.tags.get("git.commit", "")
-    if model.tags.get("git.dirty") != "false" or not _git_ok("cat-file", "-e", f"{commit}^{{commit}}"):
+    if model.tags.get("git.dirty") != "false" or not _is_known(commit):
         return Check(question, False, "not tried: only a clean, known commit can be rebuilt")
     tree = folder / "rebuild"
     _git("worktree", "add", "--detach", str(tree), commit)
@@ -170,5 +170,8 @@ def _git(*arguments: str) -> str:
     return done.stdout
 
 
-def _git_ok(*arguments: str) -> bool:
-    return subprocess.run(["git", *arguments], capture_output=True, check=False).returncode == 0
+def _is_known(commit: str) -> bool:
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        return False
+    found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False)
+    return found.returncode == 0
