@@ -69,11 +69,14 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
     dataset: Annotated[str | None, typer.Option(help="Whose champions: mnist or digits.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads for one answer.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Threads of one network; one for each core if not given.")
+    ] = None,
     refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Time between two looks for a new champion.")] = 5,
 ) -> None:
     """Serve the champions over HTTP, with a page to draw on."""
     import uvicorn
+    from joblib import cpu_count
 
     from deepdigits.serving.app import create_app
     from deepdigits.serving.champions import ChampionWatch
@@ -81,11 +84,19 @@ def serve(
 
     open_store()
     _refuse_taken(host, port, f"deepdigits serve --port {port + 1}")
-    app = create_app(ChampionWatch(dataset, threads), refresh_seconds)
+    app = create_app(ChampionWatch(dataset, threads or cpu_count()), refresh_seconds)
     Console().print(f"http://{host}:{port}/  (Ctrl-C ends it; the API is described at /docs)")
     # uvicorn finishes what it has begun, and then raises the signal again.
     with contextlib.suppress(Terminated, KeyboardInterrupt):
-        uvicorn.run(app, host=host, port=port, access_log=False, timeout_graceful_shutdown=30, server_header=False)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=30,
+        )
 
 
 def _refuse_taken(host: str, port: int, instead: str) -> None:

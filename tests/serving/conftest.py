@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
@@ -17,10 +16,10 @@ from deepdigits.files import write_bytes
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator
 from deepdigits.packaging import Exported, ExportedClassifier, ExportedCnn, ExportedGenerator, export_onnx
 from deepdigits.serving.app import create_app
-from deepdigits.serving.champions import ChampionWatch, Served
+from deepdigits.serving.champions import ChampionWatch, Served, open_network
+from deepdigits.serving.fast_path import FastPath
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
 NOISE = {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)}
@@ -48,13 +47,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     for kind, module in modules.items():
         path = folder / f"{kind}.onnx"
         write_bytes(path, export_onnx(module, NOISE if kind == "gan" else IMAGES))
-        network = (OnnxGenerator if kind == "gan" else OnnxClassifier)(path)
-        found[kind] = Served(f"mnist-{kind}", kind, 3, {"git.commit": "c" * 40}, {"test/accuracy": 0.1}, network)
+        found[kind] = Served(
+            f"mnist-{kind}", kind, 3, {"git.commit": "c" * 40}, {"test/accuracy": 0.1}, open_network(kind, path, 1)
+        )
     return found
 
 
 @pytest.fixture(scope="session")
-def app(served: dict[str, Served]) -> FastAPI:
+def app(served: dict[str, Served]) -> FastPath:
     watch = StillWatch("mnist", 1)
     watch.current = served
     watch.aliases = {f"mnist-{kind}": {"champion": 3, "candidate": 4} for kind in served}
@@ -62,6 +62,6 @@ def app(served: dict[str, Served]) -> FastAPI:
 
 
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
+def client(app: FastPath) -> Iterator[TestClient]:
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client

@@ -1,10 +1,11 @@
-"""The routes. Small batches are answered on the event loop, since a thread would cost more than the network."""
+"""The routes."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.resources import files
 from typing import Annotated, Literal, cast
 
@@ -14,7 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator
+from deepdigits.onnx_models import OnnxGenerator
 from deepdigits.serving.bodies import (
     MAX_BODY,
     UPLOADS,
@@ -30,15 +31,15 @@ from deepdigits.serving.bodies import (
     read_images,
 )
 from deepdigits.serving.champions import ChampionWatch, Served
+from deepdigits.serving.fast_path import FastPath
 from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import BodyLimit
 from deepdigits.serving.problems import Problem, add_problem_handlers, describe_errors, documented
 from deepdigits.serving.telemetry import Measured, Telemetry
+from deepdigits.serving.together import Together
 
-ON_THE_LOOP = 8  # images; more go to a thread
 
-
-def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastAPI:
+def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastPath:
     """The application; it looks for moved aliases every `refresh_seconds`."""
 
     @contextlib.asynccontextmanager
@@ -56,7 +57,7 @@ def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastAPI:
     _add_models(app, watch, telemetry)
     _add_operations(app, watch, telemetry)
     _add_schemas(app)
-    return app
+    return FastPath(app, partial(_read, watch, telemetry), telemetry)
 
 
 async def _keep_fresh(watch: ChampionWatch, seconds: float) -> None:
@@ -76,14 +77,7 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> Non
         request: Request, model: Annotated[Reader, Query(description="Which classifier; all of them.")] = "cnn"
     ) -> Response:
         """Read digits in images given as JSON, or in PNG or JPEG pictures of any size."""
-        images = await read_images(request)
-        kinds = ("cnn", "rnn") if model == "all" else (model,)
-        served = [_serving(watch, kind) for kind in kinds]
-        results = [await _read_by(one, images) for one in served]
-        for one in served:
-            telemetry.images.labels(one.name).inc(len(images))
-        # Serialised once, by pydantic itself.
-        return Response(ClassifyAnswer(results=results).model_dump_json(), media_type="application/json")
+        return await _read(watch, telemetry, await read_images(request), model)
 
     @app.post("/v1/generate", responses=documented(400, 413, 415, 422, 503), response_model=GenerateAnswer)
     async def generate(
@@ -157,14 +151,17 @@ def _serving(watch: ChampionWatch, kind: str) -> Served:
     return served
 
 
+async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, model: Reader) -> Response:
+    served = [_serving(watch, kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
+    results = [await _read_by(one, images) for one in served]
+    for one in served:
+        telemetry.images.labels(one.name).inc(len(images))
+    # Serialised once, by pydantic itself.
+    return Response(ClassifyAnswer(results=results).model_dump_json(), media_type="application/json")
+
+
 async def _read_by(served: Served, images: np.ndarray) -> Reading:
-    if len(images) <= ON_THE_LOOP:
-        return _read(served, images)
-    return await run_in_threadpool(_read, served, images)
-
-
-def _read(served: Served, images: np.ndarray) -> Reading:
-    found = cast(OnnxClassifier, served.network).probabilities(images)
+    found = await cast(Together, served.network)(images)
     answers = [Answer(label=int(row.argmax()), probabilities=row.tolist()) for row in found]
     return Reading(model=served.name, version=served.version, answers=answers)
 

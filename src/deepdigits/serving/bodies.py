@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import orjson
 from fastapi import Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile as FormFile
@@ -128,10 +130,29 @@ async def read_images(request: Request) -> np.ndarray:
 
 
 def parse_json(body: bytes) -> np.ndarray:
+    """The images of a JSON body. Right ones are read by orjson, in half the time of the schema; the schema judges, and
+    names what is wrong with, the rest."""
+    plain = _parse_plain(body)
+    if plain is not None:
+        return plain
     try:
         return np.array(ClassifyBody.model_validate_json(body).images, np.uint8)
     except ValidationError as error:
         raise Problem(422, describe_errors(error.errors())) from None
+
+
+def _parse_plain(body: bytes) -> np.ndarray | None:
+    if b"true" in body or b"false" in body:  # which bytes() would take for 1 and 0
+        return None
+    try:
+        document = orjson.loads(body)
+        images = document["images"]
+        rows = list(chain.from_iterable(images))
+        pixels = bytes(chain.from_iterable(rows))  # refuses all but integers from 0 to 255
+        plain = set(map(len, images)) == set(map(len, rows)) == {SIZE} and len(images) <= MAX_BATCH
+    except (ValueError, TypeError, KeyError):
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(-1, SIZE, SIZE) if plain and len(document) == 1 else None
 
 
 async def _read_uploads(request: Request) -> np.ndarray:

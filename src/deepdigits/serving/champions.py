@@ -15,6 +15,7 @@ from deepdigits.errors import UserError
 from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, golden_difference
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
+from deepdigits.serving.together import Together
 from deepdigits.tracking import open_store, store_uri
 
 KINDS = ("cnn", "rnn", "gan")
@@ -31,7 +32,7 @@ class Served:
     version: int
     tags: Mapping[str, str]
     measures: Mapping[str, float]
-    network: OnnxClassifier | OnnxGenerator
+    network: Together | OnnxGenerator
 
 
 Champions = Mapping[str, Served]
@@ -96,6 +97,10 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
         difference, _ = golden_difference(model.onnx, model.files / "golden.npz")
         if difference > GOLDEN_TOLERANCE:
             raise UserError(f"{model.title} differs from its golden examples by {difference:.2g}; it is not served.")
-        network = (OnnxGenerator if model.kind == "gan" else OnnxClassifier)(model.onnx, threads)
+        network = open_network(model.kind, model.onnx, threads)
     measures = measures_of(client, entry)
     return Served(name, model.kind, version, model.tags, measures, network)
+
+
+def open_network(kind: str, onnx: Path, threads: int) -> Together | OnnxGenerator:
+    return OnnxGenerator(onnx, threads) if kind == "gan" else Together(OnnxClassifier(onnx, threads).probabilities)

@@ -29,6 +29,10 @@ class Telemetry:
         self.reloads = Gauge("deepdigits_reloads", "Times the champions changed", registry=self.registry)
         self.failures = Gauge("deepdigits_reload_failures", "Times the store failed", registry=self.registry)
 
+    def note(self, path: str, method: str, status: int, seconds: float) -> None:
+        self.requests.labels(path, method, str(status)).inc()
+        self.seconds.labels(path).observe(seconds)
+
     def render(self, watch: ChampionWatch) -> bytes:
         self.versions.clear()
         for served in watch.current.values():
@@ -61,5 +65,4 @@ class Measured:
         try:
             await self.app(scope, receive, noted)
         finally:
-            self.telemetry.requests.labels(path, method, str(status)).inc()
-            self.telemetry.seconds.labels(path).observe(time.perf_counter() - start)
+            self.telemetry.note(path, method, status, time.perf_counter() - start)

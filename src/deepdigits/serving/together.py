@@ -1,0 +1,58 @@
+"""Requests that wait at the same time are answered by one run of the network, in a thread, while others are read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+MOST = 256  # images in one run, where more than one request is in it
+
+
+class Together:
+    """Wraps a function of images `(n, 28, 28)` that answers with one row for each.
+
+    All of an object's calls come from one event loop. ONNX Runtime's answer to an image does not depend on the images
+    beside it, to the bit, which tests/serving/test_together.py holds.
+    """
+
+    def __init__(self, answer: Callable[[np.ndarray], np.ndarray]):
+        self.answer = answer
+        self.waiting: deque[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = deque()
+        self.work: asyncio.Task[None] | None = None
+
+    async def __call__(self, images: np.ndarray) -> np.ndarray:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[np.ndarray] = loop.create_future()
+        self.waiting.append((images, future))
+        if self.work is None or self.work.done():
+            self.work = loop.create_task(self._answer_all())
+        return await future
+
+    async def _answer_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self.waiting:
+            requests = self._take()
+            try:
+                found = await loop.run_in_executor(
+                    None, self.answer, np.concatenate([images for images, _ in requests])
+                )
+            except Exception as error:
+                for _, future in requests:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            ends = np.cumsum([len(images) for images, _ in requests])
+            for (_, future), rows in zip(requests, np.split(found, ends[:-1]), strict=True):
+                if not future.done():  # whoever asked may have gone
+                    future.set_result(rows)
+
+    def _take(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
+        taken = [self.waiting.popleft()]
+        count = len(taken[0][0])
+        while self.waiting and count + len(self.waiting[0][0]) <= MOST:
+            taken.append(self.waiting.popleft())
+            count += len(taken[-1][0])
+        return taken
