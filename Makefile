@@ -6,6 +6,14 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
+# How many of the three trainings run at once. If one fails, the others are finished all the same.
+JOBS    ?= 1
+REPRO   := dvc repro
+ifneq ($(JOBS),1)
+REPRO   := dvc repro validate && printf '%s\n' train_cnn train_rnn train_gan \
+	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -n 1 dvc repro --single-item && dvc repro
+endif
+
 VENV := .venv
 # The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
@@ -31,13 +39,13 @@ endif
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-repro: $(STAMP) ## Run the pipeline on real data (PROFILE=smoke: a three-minute trial in build/smoke)
+repro: $(STAMP) ## Run the pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: trainings at once)
 ifeq ($(PROFILE),default)
-	@dvc repro
+	@$(REPRO)
 	@deepdigits summary
 else
 	@deepdigits workspace $(PROFILE) build/$(PROFILE)
-	@cd build/$(PROFILE) && dvc repro && deepdigits summary
+	@cd build/$(PROFILE) && $(REPRO) && deepdigits summary
 endif
 
 test: $(STAMP) ## Run the whole test suite

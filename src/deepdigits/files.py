@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
+import glob
 import hashlib
 import io
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from deepdigits.errors import UserError
 
@@ -23,17 +24,25 @@ DECIMALS = 6  # of every float in a JSON or CSV output: below the noise of any f
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `path` by a temporary file beside it and a rename, so that a reader or a crash never sees a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what a killed process had begun to write for `path`; in a folder it would count as content."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        process = part.name.split(".")[-2]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -70,7 +70,7 @@ def fit(
         save_last=True,
         save_on_train_epoch_end=True,
     )
-    last = checkpoint_dir / "last.ckpt"
+    last = _readable(checkpoint_dir / "last.ckpt")
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=epochs,
@@ -87,12 +87,12 @@ def fit(
         with warnings.catch_warnings():
             # Batches are tensors in memory, without worker processes; the GAN is judged by a callback.
             warnings.filterwarnings("ignore", message=".*(many workers|no `validation_step`|LeafSpec).*")
-            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=False)
+            trainer.fit(module, data, ckpt_path=last, weights_only=True)
     except SIGTERMException:
         raise Terminated from None
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
-    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=False)
+    best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
     return Fitted(best["state_dict"], int(best["epoch"]), history.rows)
 
 
@@ -104,6 +104,19 @@ def work_dir(root: Path, stage: str, key: str) -> Path:
             shutil.rmtree(other, ignore_errors=True)
     own.mkdir(parents=True, exist_ok=True)
     return own
+
+
+def _readable(checkpoint: Path) -> Path | None:
+    """The checkpoint, if there is one that can be read; a damaged one, as a power cut leaves it, is put away."""
+    if not checkpoint.exists():
+        return None
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever torch makes of arbitrary bytes
+        print(f"{checkpoint} cannot be read ({type(error).__name__}); the training begins anew.", flush=True)
+        shutil.rmtree(checkpoint.parent)
+        return None
+    return checkpoint
 
 
 class _SeedEachEpoch(Callback):

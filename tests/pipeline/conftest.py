@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from deepdigits.evaluation.corruptions import CORRUPTIONS
 from deepdigits.files import read_json
 from deepdigits.workspace import prepare
 from tests.conftest import ROOT, closed_port, forget_stores
+from tests.pipeline.killing import MIDST, end_when
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def environment(**changes: str) -> dict[str, str]:
     return {**own, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
 
 
-def reproduce(root: Path, mirrors: Sequence[str] | None = None) -> Workspace:
+def reproduce(root: Path, mirrors: Sequence[str] | None = None, kill_in: Iterable[str] = ()) -> Workspace:
     prepare(ROOT, root, "smoke")
     workspace = Workspace(root, environment())
     if mirrors is not None:
@@ -57,6 +59,10 @@ def reproduce(root: Path, mirrors: Sequence[str] | None = None) -> Workspace:
         lines = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
         path.write_text(lines.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
     commit(workspace, "The profile's parameters")
+    for stage in kill_in:
+        code, log = end_when(["dvc", "repro"], root, workspace.environment, MIDST[stage], signal.SIGKILL)
+        assert f"Running stage '{stage}'" in log
+        assert code == -signal.SIGKILL
     done = workspace.run("dvc", "repro")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     commit(workspace, "What the pipeline made")
@@ -73,8 +79,12 @@ def commit(workspace: Workspace, message: str) -> None:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """All seven stages, on MNIST where it can be had. The path has a space in it, as people's paths do."""
-    return reproduce(tmp_path_factory.mktemp("pipeline") / "a clone")
+    """All seven stages, on MNIST where it can be had. The path has a space in it, as people's paths do.
+
+    The pipeline was killed in the midst of each stage and begun again, so that whatever holds of this clone holds in
+    spite of that; above all that test_verify.py, undisturbed elsewhere, finds the same bytes.
+    """
+    return reproduce(tmp_path_factory.mktemp("pipeline") / "a clone", kill_in=MIDST)
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
+import contextlib
 import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config.loading import check, overlay, read_params, read_yaml
+from deepdigits.config.loading import check, overlay, parse_yaml, read_params, read_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.workspace import profile_params
@@ -118,3 +119,22 @@ def test_the_default_profile_is_the_shipped_parameters(tmp_path: Path) -> None:
 def test_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="Profiles: default, pixels, smoke"):
         profile_params(ROOT, "smok")
+
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PIECES = st.one_of(
+    st.text(max_size=6),
+    st.sampled_from([": ", "- ", "\n", "\t", "&a ", "*a", "!!binary ", "!!python/object:os.system ", "{", "[", "'"]),
+    st.sampled_from(["%", "?", "|", "2026-02-30", "0x", "1e999", ".nan", "<<: ", "---\n", "...", "\ufeff", "\0", "~"]),
+    st.builds(lambda piece, times: piece * times, st.sampled_from("[{-? :"), st.integers(100, 3000)),
+)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 40), PIECES), min_size=1, max_size=3))
+@settings(max_examples=150, deadline=None)
+def test_no_text_gives_a_traceback(edits: list[tuple[int, int, str]]) -> None:
+    text = TEXT
+    for place, cut, piece in edits:
+        text = text[:place] + piece + text[place + cut :]
+    with contextlib.suppress(UserError):
+        check(parse_yaml(text, "params.yaml"), Params, "params.yaml")

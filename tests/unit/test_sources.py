@@ -25,6 +25,7 @@ class Mirror(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = answers
         self.requests = 0
+        self.ended = threading.Event()
 
     @property
     def url(self) -> str:
@@ -37,6 +38,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, body = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
         self.server.requests += 1
+        if status == 0:  # never answers
+            self.server.ended.wait(20)
+            return
         self.send_response(status)
         promised = len(body) if status != 206 else 2 * len(body)  # 206 here: promise twice what is sent
         self.send_header("Content-Length", str(promised))
@@ -58,6 +62,7 @@ def mirror() -> Iterator[type[Mirror]]:
 
     yield start  # type: ignore[misc]
     for server in servers:
+        server.ended.set()
         server.shutdown()
         server.server_close()
 
@@ -103,6 +108,25 @@ def test_a_mirror_that_recovers_is_retried(downloader: Downloader, mirror) -> No
     flaky = mirror((503, b""), (206, gzip.compress(CONTENT)), (200, gzip.compress(CONTENT)))
     assert fetch_all([flaky.url], downloader, EXPECTED)["file"].data == CONTENT
     assert flaky.requests == 3
+
+
+def test_a_mirror_that_hangs_is_given_up(downloader: Downloader, mirror, tmp_path: Path) -> None:
+    hanging, good = mirror((0, b"")), mirror((200, gzip.compress(CONTENT)))
+    impatient = Downloader(downloader.cache, timeout_seconds=0.2, retries=1)
+    assert fetch_all([hanging.url, good.url], impatient, EXPECTED)["file"].mirror == good.url
+    assert hanging.requests == 2
+    with pytest.raises(Unreachable, match="timed out"):
+        fetch_all([hanging.url], Downloader(tmp_path / "other", timeout_seconds=0.2, retries=0), EXPECTED)
+
+
+def test_a_mirror_that_sends_without_end_is_cut_off(
+    downloader: Downloader, mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_BYTES", 100_000)
+    endless = mirror((200, bytes(10_000_000)))
+    with pytest.raises(WrongBytes, match="sends more than 100000 bytes"):
+        fetch_all([endless.url], downloader, EXPECTED)
+    assert not [path for path in downloader.cache.rglob("*") if path.is_file()]
 
 
 def test_what_was_downloaded_is_not_downloaded_again(downloader: Downloader, mirror) -> None:

@@ -1,9 +1,11 @@
 """Runs in a real SQLite store in a temporary folder."""
 
+import itertools
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,3 +199,22 @@ def test_another_environment_does_not_go_on_from_a_checkpoint() -> None:
     other = replace(LINEAGE, environment_sha256="0" * 64)
     assert LINEAGE.resume_key == replace(LINEAGE, commit="0" * 40).resume_key
     assert LINEAGE.resume_key != other.resume_key
+
+
+def test_a_clock_that_runs_backwards_loses_nothing_of_a_run(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a correction by NTP, or in a machine whose battery is empty."""
+    start, calls = time.time(), itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "time", lambda: start - 3600 * next(calls))
+        for loss in (3.0, 1.0):
+            with stage_run(LINEAGE, DATASET, "train", {"loss": str(loss)}, "training") as log:
+                for step in (1, 2, 3):
+                    log.metrics({"val/loss": loss / step}, step=step)
+    client = open_store()
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    for loss in (3.0, 1.0):
+        run = find_run(client, experiment, {"stage": "train_cnn", "loss": str(loss)})
+        assert run is not None
+        assert run.data.metrics["val/loss"] == loss / 3
+        history = client.get_metric_history(run.info.run_id, "val/loss")
+        assert {point.step: point.value for point in history} == {step: loss / step for step in (1, 2, 3)}

@@ -1,5 +1,7 @@
 """Training on real images, small enough for a test: it learns, resumes exactly, selects by validation, and stops."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,33 @@ def test_a_killed_gan_resumes_to_the_same_weights(step: int, splits: tuple[Split
     assert grids == ["epoch_001.png", "epoch_002.png", "epoch_003.png"]
     for name in grids:
         assert (tmp_path / "killed/grids" / name).read_bytes() == (tmp_path / "alone/grids" / name).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_put_away(splits: tuple[Split, Split], tmp_path: Path, capsys: Any) -> None:
+    alone = train_classifier(build("cnn"), splits, tmp_path / "alone")
+    with pytest.raises(KilledError):
+        train_classifier(build("cnn"), splits, tmp_path / "killed", KillAt(40))
+    last = tmp_path / "killed/last.ckpt"
+    whole = last.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"cos\nsystem\n(S'touch " + bytes(tmp_path) + b"/run'\ntR."):
+        last.parent.mkdir(exist_ok=True)
+        last.write_bytes(damaged)
+        again = train_classifier(build("cnn"), splits, tmp_path / "killed")
+        assert equal(alone.state, again.state)
+        assert "cannot be read" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
+
+
+def test_other_work_on_the_machine_changes_no_byte(splits: tuple[Split, Split], tmp_path: Path) -> None:
+    alone = train_classifier(build("cnn"), splits, tmp_path / "alone")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        beside = train_classifier(build("cnn"), splits, tmp_path / "beside")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert equal(alone.state, beside.state)
 
 
 def test_a_gan_moves_towards_the_images(splits: tuple[Split, Split], tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Parse one YAML 1.2 mapping, as DVC does (so that `1e-3` is a number and a repeated key an error)."""
     try:
         data = YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{source} cannot be read as YAML: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{source} must hold a mapping of keys to values, not {type(data).__name__}.")
@@ -64,7 +64,7 @@ def check(data: dict[str, Any], model: type[P], source: str) -> P:
     except ValidationError as error:
         lines = [_explain(item, model) for item in error.errors()]
         raise UserError("\n".join([f"{source}: {len(lines)} value(s) not allowed", *lines])) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{source}: only text, numbers, true/false, null, lists and mappings are allowed: {error}"
         ) from None

@@ -5,11 +5,14 @@ Mirrors compress the files differently, so the checksum is that of the decompres
 
 from __future__ import annotations
 
+import io
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -127,13 +130,25 @@ def _download(name: str, digest: str, mirror: str, downloader: Downloader) -> by
         registry={f"{name}.gz": None},
         retry_if_failed=downloader.retries,
     )
-    http = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=downloader.timeout_seconds)
-    path = Path(files.fetch(f"{name}.gz", downloader=http))
+    path = Path(files.fetch(f"{name}.gz", downloader=partial(_download_bounded, timeout=downloader.timeout_seconds)))
     try:
         return _verified(gunzip(path.read_bytes(), url), digest, url)
     except WrongBytes:
         path.unlink()
         raise
+
+
+def _download_bounded(url: str, output: str, mirror: pooch.Pooch, timeout: float) -> None:
+    """pooch's own download, which ends where a mirror sends on and on."""
+
+    class Bounded(io.FileIO):
+        def write(self, data: Any) -> int:
+            if self.tell() + len(data) > MAX_BYTES:
+                raise WrongBytes(f"{url}: sends more than {MAX_BYTES} bytes.")
+            return super().write(data)
+
+    with Bounded(output, "w") as file:
+        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(url, file, mirror)
 
 
 def gunzip(data: bytes, name: str) -> bytes:

@@ -1,0 +1,70 @@
+"""Programs ended at a chosen moment: when a file appears, or a line is printed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+# What shows that a stage is in the midst of its work: files that it makes, not as its last.
+MIDST = {
+    "ingest": "data/raw/train-images*",
+    "validate": "reports/data_docs/*",
+    "train_cnn": ".cache/training/train_cnn/*/last.ckpt",
+    "train_rnn": ".cache/training/train_rnn/*/last.ckpt",
+    "train_gan": ".cache/training/train_gan/*/last.ckpt",
+    "evaluate": "reports/figures/evaluate/*",
+    "package": "models/cnn/model.onnx",
+}
+
+
+def end_when(
+    command: Sequence[str],
+    root: Path,
+    environment: Mapping[str, str],
+    pattern: str,
+    end: signal.Signals,
+    seconds: float = 120,
+) -> tuple[int, str]:
+    """Run a command as a terminal would, and signal all of its processes when a file of `pattern` appears or changes.
+
+    Returns:
+        Its exit code and what it printed.
+    """
+    before = _stamps(root, pattern)
+    log = root.parent / f"{root.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=root,
+            env=dict(environment),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # A shell that runs the tests in the background has its children ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        try:
+            deadline = time.monotonic() + seconds
+            while _stamps(root, pattern) <= before:
+                assert process.poll() is None, f"it ended before {pattern} appeared:\n{log.read_text()}"
+                assert time.monotonic() < deadline, f"{pattern} did not appear:\n{log.read_text()}"
+                time.sleep(0.002)
+            os.killpg(process.pid, end)
+            code = process.wait(60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    return code, log.read_text()
+
+
+def _stamps(root: Path, pattern: str) -> set[tuple[str, int]]:
+    found = set()
+    for path in root.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((str(path), path.stat().st_mtime_ns))
+    return found
