@@ -6,12 +6,13 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
-# How many of the three trainings run at once. If one fails, the others are finished all the same.
+# How many of the three trainings run at once. If one fails, the others are finished all the same (xargs would stop at
+# an exit code of 255, which is DVC's).
 JOBS    ?= 1
 REPRO   := dvc repro
 ifneq ($(JOBS),1)
 REPRO   := dvc repro validate && printf '%s\n' train_cnn train_rnn train_gan \
-	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -n 1 dvc repro --single-item && dvc repro
+	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c 'dvc repro --single-item STAGE || exit 1' && dvc repro
 endif
 
 VENV := .venv
