@@ -82,7 +82,13 @@ def _outs(stage: str, wanted: Mapping[str, Any], locked: Mapping[str, Any], root
     """Outs by name; the ones that are in git, also by content."""
     entries = [*wanted.get("outs", []), *wanted.get("metrics", [])]
     names = {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
-    in_git = {next(iter(entry)) for entry in entries if isinstance(entry, dict)}
+    in_git = {
+        name
+        for entry in entries
+        if isinstance(entry, dict)
+        for name, options in entry.items()
+        if not options.get("cache", True)
+    }
     made = {out["path"]: out["md5"] for out in locked.get("outs", [])}
     yield from (f"{stage}: made no {path} when it ran." for path in sorted(names - made.keys()))
     yield from (f"{stage}: made {path} when it ran, which is no out now." for path in sorted(made.keys() - names))
