@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
 from tests.pipeline.conftest import Workspace, environment
+from tests.pipeline.killing import MIDST, end_when
 
 MODELS = ("cnn", "rnn", "gan")
 
@@ -262,23 +263,9 @@ def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
 ) -> None:
     weights = moved.root / "models/rnn/model.safetensors"
     before = file_sha256(weights)
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "pipelines.train_rnn"],
-        cwd=moved.root,
-        env=moved.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell that runs the tests in the background has its children ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stdout
-    for line in process.stdout:
-        if "epoch 1" in line:
-            process.send_signal(stop)
-            break
-    rest = process.stdout.read()
-    assert process.wait(60) == code
+    command = [sys.executable, "-m", "pipelines.train_rnn"]
+    ended, rest = end_when(command, moved.root, moved.environment, MIDST["train_rnn"], stop)
+    assert ended == code
     assert "Run `dvc repro` to go on" in rest
     assert "Traceback" not in rest
     assert file_sha256(weights) == before

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from typing import get_args
 
 from fastapi.responses import Response
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deepdigits.serving.bodies import MAX_BODY, parse_json
+from deepdigits.serving.bodies import MAX_BODY, Reader, parse_json
 from deepdigits.serving.problems import Problem, problem_response
 from deepdigits.serving.telemetry import Telemetry
 
 PATH = "/v1/classify"
-MODELS = {b"": "cnn", b"model=cnn": "cnn", b"model=rnn": "rnn", b"model=all": "all"}
+MODELS = {b"": "cnn", **{f"model={name}".encode(): name for name in get_args(Reader)}}
 
 
 class FastPath:
