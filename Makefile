@@ -50,7 +50,7 @@ else
 endif
 
 test: $(STAMP) ## Run the whole test suite
-	@python -m pytest $(ARGS)
+	@OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the workflow file
 	@ruff check .

@@ -7,15 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from deepdigits.config.loading import read_yaml
 from deepdigits.evaluation import robustness
 from deepdigits.evaluation.corruptions import CORRUPTIONS
-from deepdigits.files import read_json
+from deepdigits.files import file_sha256, read_json
 from deepdigits.workspace import prepare
 from tests.conftest import ROOT, closed_port, forget_stores
 from tests.pipeline.killing import MIDST, end_when
@@ -42,6 +44,19 @@ class Workspace:
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
+
+    def copy(self, root: Path) -> Workspace:
+        """Another folder with the same, that a test may change. What other tests of this one may be running is left."""
+        ignored = shutil.ignore_patterns("__pycache__", "tmp", "worktrees")
+        shutil.copytree(self.root, root, symlinks=True, ignore=ignored)
+        return Workspace(root, dict(self.environment))
+
+
+def outputs(root: Path) -> dict[str, str]:
+    """Hashes of what the stages after validation made."""
+    locked = read_yaml(root / "dvc.lock")["stages"]
+    files = [out["path"] for name in locked if name not in ("ingest", "validate") for out in locked[name]["outs"]]
+    return {name: file_sha256(root / name) for name in files if (root / name).is_file()}
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -77,6 +92,21 @@ def commit(workspace: Workspace, message: str) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Workspace]) -> Workspace:
+    """Made by the first of the processes that run the tests to ask for it; the others wait."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with FileLock(folder / f"{name}.lock"):
+        log, root = folder / f"{name}.log", folder / name / "a clone"
+        if log.exists():
+            return Workspace(root, environment(), log.read_text())
+        shutil.rmtree(root, ignore_errors=True)
+        made = make(root)
+        log.write_text(made.log)
+        return made
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """All seven stages, on MNIST where it can be had. The path has a space in it, as people's paths do.
@@ -84,7 +114,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     The pipeline was killed in the midst of each stage and begun again, so that whatever holds of this clone holds in
     spite of that; above all that test_verify.py, undisturbed elsewhere, finds the same bytes.
     """
-    return reproduce(tmp_path_factory.mktemp("pipeline") / "a clone", kill_in=MIDST)
+    return once(tmp_path_factory, "pipeline", lambda root: reproduce(root, kill_in=MIDST))
 
 
 @pytest.fixture(scope="session")
@@ -96,16 +126,14 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture
 def moved(smoke: Workspace, tmp_path: Path) -> Workspace:
     """The finished clone, moved to another folder; tests may change it."""
-    shutil.copytree(smoke.root, tmp_path / "moved", symlinks=True)
-    return Workspace(tmp_path / "moved", smoke.environment)
+    return smoke.copy(tmp_path / "moved")
 
 
 @pytest.fixture(scope="session")
 def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Version 1 of the CNN is what the pipeline made, version 2 the same with noise on its weights."""
-    root = tmp_path_factory.mktemp("registry") / "clone"
-    shutil.copytree(smoke.root, root, symlinks=True)
-    workspace = Workspace(root, {**smoke.environment, "PYTHONPATH": "src:."})
+    workspace = smoke.copy(tmp_path_factory.mktemp("registry") / "clone")
+    workspace.environment["PYTHONPATH"] = "src:."
     done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
     assert done.returncode == 0, done.stderr
     return workspace
@@ -113,7 +141,7 @@ def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def here(two_versions: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    shutil.copytree(two_versions.root, tmp_path / "here", symlinks=True)
+    two_versions.copy(tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     # One corruption instead of fifteen: what is tested here is what becomes of the scores.

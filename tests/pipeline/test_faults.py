@@ -13,9 +13,8 @@ import pytest
 from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
 from tests.conftest import closed_port
-from tests.pipeline.conftest import Workspace
+from tests.pipeline.conftest import Workspace, outputs
 from tests.pipeline.killing import MIDST, end_when
-from tests.pipeline.test_gate import outputs
 
 TRAININGS = ("train_cnn", "train_rnn", "train_gan")
 FULL = "No space left on device"
@@ -24,9 +23,7 @@ FULL = "No space left on device"
 @pytest.fixture(scope="module")
 def hurt(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the finished clone. Each test leaves it whole, which the next one relies on."""
-    root = tmp_path_factory.mktemp("faults") / "clone"
-    shutil.copytree(smoke.root, root, symlinks=True)
-    return Workspace(root, dict(smoke.environment))
+    return smoke.copy(tmp_path_factory.mktemp("faults") / "clone")
 
 
 def assert_whole(workspace: Workspace, smoke: Workspace) -> None:
@@ -112,6 +109,7 @@ def test_a_damaged_store_is_named(hurt: Workspace, smoke: Workspace) -> None:
 
 
 def test_ctrl_c_leaves_what_was_there_and_says_how_to_go_on(hurt: Workspace, smoke: Workspace) -> None:
+    shutil.rmtree(hurt.root / ".cache", ignore_errors=True)  # a disk that was full left a finished training there
     command = ["dvc", "repro", "--force", "--single-item", "train_rnn"]
     code, said = end_when(command, hurt.root, hurt.environment, MIDST["train_rnn"], signal.SIGINT)
     assert code != 0

@@ -12,11 +12,10 @@ from queue import SimpleQueue
 
 import pytest
 
-from deepdigits.config.loading import read_yaml
 from deepdigits.data.sources import mnist_splits, raw_bytes
 from deepdigits.data.splits import subset
-from deepdigits.files import file_sha256, read_json
-from tests.pipeline.conftest import Workspace
+from deepdigits.files import read_json
+from tests.pipeline.conftest import Workspace, outputs
 from tests.pipeline.mirrors import FAULTS, HARMLESS, Fault, Files, trust, write_mirror
 
 AT_ONCE = 2
@@ -42,8 +41,7 @@ class Bench:
         self.files = part_of_mnist({path.name: path.read_bytes() for path in raw.iterdir()})
         self.free: SimpleQueue[Workspace] = SimpleQueue()
         for number in range(AT_ONCE):
-            shutil.copytree(smoke.root, folder / f"clone {number}", symlinks=True)
-            self.free.put(Workspace(folder / f"clone {number}", dict(smoke.environment)))
+            self.free.put(smoke.copy(folder / f"clone {number}"))
 
     def repro(self, name: str, files: Files, trusted: bool, *target: str) -> Tried:
         workspace = self.free.get()
@@ -69,13 +67,6 @@ def part_of_mnist(files: Files) -> Files:
     """As many images as the smoke profile needs, so that nothing takes long, with MNIST's class shares."""
     train, test = mnist_splits(files)
     return raw_bytes(subset(train, 14_000, 0), subset(test, 2_000, 0))
-
-
-def outputs(root: Path) -> dict[str, str]:
-    """Hashes of what the stages after validation made."""
-    locked = read_yaml(root / "dvc.lock")["stages"]
-    files = [out["path"] for name in locked if name not in ("ingest", "validate") for out in locked[name]["outs"]]
-    return {name: file_sha256(root / name) for name in files if (root / name).is_file()}
 
 
 @pytest.fixture(scope="module")

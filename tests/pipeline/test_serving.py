@@ -25,10 +25,9 @@ from tests.pipeline.servers import free_port, wait_for
 @pytest.fixture(scope="module")
 def champions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The finished pipeline with all three models promoted, and another version of the CNN as candidate."""
-    root = tmp_path_factory.mktemp("serving") / "clone"
-    shutil.copytree(smoke.root, root, symlinks=True)
-    workspace = Workspace(root, {**smoke.environment, "PYTHONPATH": "src:."})
-    dataset = read_json(root / "data/processed/manifest.json")["name"]
+    workspace = smoke.copy(tmp_path_factory.mktemp("serving") / "clone")
+    workspace.environment["PYTHONPATH"] = "src:."
+    dataset = read_json(workspace.root / "data/processed/manifest.json")["name"]
     for kind in ("cnn", "rnn", "gan"):
         done = workspace.run("deepdigits", "promote", f"{dataset}-{kind}")
         assert done.returncode == 0, done.stdout

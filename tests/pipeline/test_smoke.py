@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -22,6 +20,7 @@ from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
 from tests.pipeline.conftest import Workspace, environment
 from tests.pipeline.killing import MIDST, end_when
+from tests.pipeline.servers import free_port, wait_for
 
 MODELS = ("cnn", "rnn", "gan")
 
@@ -159,24 +158,13 @@ def test_a_store_that_never_saw_the_training_gets_a_restored_run(moved: Workspac
 @pytest.mark.parametrize("model", ["cnn", "gan"])
 def test_mlflow_serves_a_registered_model(model: str, smoke: Workspace) -> None:
     name = f"{metrics(smoke)['dataset.name']}-{model}"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        f"models:/{name}@candidate",
-        "--env-manager",
-        "local",
-        "-p",
-        str(port),
-    ]
+    port = free_port()
+    command = ["mlflow", "models", "serve", "-m", f"models:/{name}@candidate", "--env-manager", "local"]
+    command += ["-p", str(port)]
     env = {**smoke.environment, "MLFLOW_TRACKING_URI": "sqlite:///mlruns/mlflow.db"}
     server = subprocess.Popen(command, cwd=smoke.root, env=env, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
-        wait_for(f"http://127.0.0.1:{port}/ping")
+        wait_for(f"http://127.0.0.1:{port}/ping", server)
         if model == "cnn":
             golden = np.load(smoke.root / "models/cnn/golden.npz")
             answer = post(port, {"inputs": golden["in_images"][:3].tolist()})
@@ -196,17 +184,6 @@ def test_mlflow_serves_a_registered_model(model: str, smoke: Workspace) -> None:
     finally:
         subprocess.run(["kill", "--", f"-{server.pid}"], check=False)
         server.wait(30)
-
-
-def wait_for(url: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} did not answer"
-            time.sleep(0.5)
 
 
 def post(port: int, body: dict[str, Any]) -> dict[str, Any]:
