@@ -6,12 +6,13 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
-# How many of the three trainings run at once. If one fails, the others are finished all the same (xargs would stop at
+MODELS  := cnn rnn gan detector segmenter
+# How many of the trainings run at once. If one fails, the others are finished all the same (xargs would stop at
 # an exit code of 255, which is DVC's).
 JOBS    ?= 1
 REPRO   := dvc repro
 ifneq ($(JOBS),1)
-REPRO   := dvc repro validate && printf '%s\n' train_cnn train_rnn train_gan \
+REPRO   := dvc repro validate validate_scenes && printf 'train_%s\n' $(MODELS) \
 	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c 'dvc repro --single-item STAGE || exit 1' && dvc repro
 endif
 
@@ -70,7 +71,7 @@ else
 endif
 
 promote: $(STAMP) ## Hold every candidate against its champion; NAME=mnist-cnn for one
-	@status=0; for name in $(or $(NAME),mnist-cnn mnist-rnn mnist-gan); do \
+	@status=0; for name in $(or $(NAME),$(MODELS:%=mnist-%)); do \
 	    deepdigits promote $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
 	done; exit $$status
 

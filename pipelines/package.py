@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from deepdigits import paths
-from deepdigits.cards import model_card
+from deepdigits.cards import figure_rows, model_card
 from deepdigits.compute import use_threads
 from deepdigits.config.loading import read_params
 from deepdigits.config.release import DatasetGates, Package
 from deepdigits.config.sections import PerDataset, StageParams
 from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import Split, load_split
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_bytes, write_npz, write_text
-from deepdigits.gates import check_gates
-from deepdigits.inference import load_network
 from deepdigits.lineage import stage_lineage
-from deepdigits.models.cnn import Cnn
-from deepdigits.packaged import MODEL_NAMES, register_all
-from deepdigits.packaging import (
-    Exported,
-    ExportedClassifier,
-    ExportedCnn,
-    ExportedGenerator,
-    check_onnx,
-    export_onnx,
-    golden_examples,
-)
-from deepdigits.report import report_page
+from deepdigits.packaged import register_all
+from deepdigits.packaging import check_onnx, export_onnx, golden_examples
+from deepdigits.report import Section, report_page
+from deepdigits.tasks.catalogue import TASKS, check_gates
+from deepdigits.tasks.task import Task
 from deepdigits.tracking import DatasetIdentity, stage_run
 
 
@@ -44,20 +32,20 @@ def main() -> None:
     params = read_params(Parameters)
     use_threads(params.compute.threads)
     manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
-    metrics = {key: value for name in METRIC_FILES for key, value in read_json(paths.METRICS / f"{name}.json").items()}
+    metrics = read_metrics()
     lineage = stage_lineage("package", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "package", {}, "packaging") as run:
         gates = check_gates(metrics, params.gates[manifest["name"]])
         run.metrics({f"gate/{gate['model']}/{gate['metric']}": float(gate["passed"]) for gate in gates})
         refuse_below_floor(gates, manifest["name"])
 
-        validation = load_split(paths.split_file("validation"))
-        for model in MODEL_NAMES:
-            difference = package_model(model, validation, params.package)
-            run.metrics({f"onnx_difference/{model}": difference})
-            description = read_json(paths.MODELS / model / "model.json")
-            card = model_card(model, manifest, description, metrics, gates)
-            write_text(paths.MODELS / model / "model_card.md", card)
+        for task in TASKS.values():
+            difference = package_model(task, params.package)
+            run.metrics({f"onnx_difference/{task.name}": difference})
+            description = read_json(paths.MODELS / task.name / "model.json")
+            data = validated_manifest(task.data.manifest, task.data.verdict)
+            card = model_card(task.name, task.card, data, description, metrics, gates)
+            write_text(paths.MODELS / task.name / "model_card.md", card)
         write_text(paths.REPORT, page(manifest, metrics, gates, params.profile))
 
         registered = register_all(params.profile)
@@ -67,7 +55,11 @@ def main() -> None:
         print(f"package: {item.name} version {item.version} ({'new' if item.new else 'was there'})")
 
 
-METRIC_FILES = ("train_cnn", "train_rnn", "train_gan", "evaluate")
+def read_metrics() -> dict[str, Any]:
+    """The metrics of every train and evaluate stage, flat. What they say of their data is in the manifests."""
+    names = [f"train_{name}" for name in TASKS] + sorted({task.metrics for task in TASKS.values()})
+    found = {key: value for name in names for key, value in read_json(paths.METRICS / f"{name}.json").items()}
+    return {key: value for key, value in found.items() if not key.startswith("dataset.")}
 
 
 def refuse_below_floor(gates: list[dict[str, Any]], dataset: str) -> None:
@@ -84,23 +76,14 @@ def refuse_below_floor(gates: list[dict[str, Any]], dataset: str) -> None:
         )
 
 
-def package_model(model: str, validation: Split, config: Package) -> float:
+def package_model(task: Task, config: Package) -> float:
     """Write model.onnx and golden.npz of one model; return the largest difference between ONNX and PyTorch."""
-    directory = paths.MODELS / model
-    network = load_network(directory / "model.safetensors")
-    count = config.golden_examples
-    exported: Exported
-    if model == "gan":
-        exported = ExportedGenerator(network)
-        noise_dim = read_json(directory / "model.json")["config"]["noise_dim"]
-        noise = [np.random.default_rng(seed).standard_normal(noise_dim, np.float32) for seed in range(count)]
-        inputs = {"noise": np.stack(noise), "digit": np.arange(count) % 10}
-    else:
-        exported = ExportedCnn(network) if isinstance(network, Cnn) else ExportedClassifier(network)
-        inputs = {"images": validation.images[:count]}
+    directory = paths.MODELS / task.name
+    exported = task.exported(task.load(directory / "model.safetensors"))
+    inputs = task.golden_inputs(config.golden_examples)
     golden = golden_examples(exported, inputs)
     onnx_bytes = export_onnx(exported, inputs)
-    difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, model)
+    difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, task.name)
     write_bytes(directory / "model.onnx", onnx_bytes)
     write_npz(directory / "golden.npz", golden.arrays())
     return difference
@@ -110,7 +93,18 @@ def page(manifest: dict[str, Any], metrics: dict[str, Any], gates: list[dict[str
     verdict = read_json(paths.VERDICT)
     root = paths.REPORT.parent
     progress = [path.relative_to(root).as_posix() for path in sorted(paths.GAN_PROGRESS.glob("*.png"))]
-    return report_page(manifest, metrics, gates, verdict, progress, profile)
+    sections = [section(task, metrics) for task in TASKS.values() if task.title]
+    return report_page(manifest, metrics, gates, verdict, progress, sections, profile)
+
+
+def section(task: Task, metrics: dict[str, Any]) -> Section:
+    figures = paths.figures_of(task.name).relative_to(paths.REPORT.parent)
+    cells = [line.strip("| ").split(" | ", 1) for line in figure_rows(task.name, task.card, metrics).splitlines()]
+    return Section(
+        title=task.title,
+        rows=[(measure, value) for measure, value in cells],
+        pictures=[((figures / name).as_posix(), caption) for name, caption in task.pictures.items()],
+    )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,11 @@ def train(config: TrainGan, checkpoints: Path, stopping: FoolRateStopping, run: 
     train_split, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
     torch.manual_seed(config.seed)
     data = InMemoryData(
-        train_split, None, batch_size=config.batch_size, steps_per_epoch=config.steps_per_epoch, seed=config.seed
+        (train_split.images, train_split.labels),
+        None,
+        batch_size=config.batch_size,
+        steps_per_epoch=config.steps_per_epoch,
+        seed=config.seed,
     )
     measures = ValidationMeasures(
         train_split, validation, config.samples_per_class, config.net.noise_dim, config.seed, checkpoints / "grids"

@@ -11,10 +11,10 @@ from deepdigits import paths
 from deepdigits.config.data import Ingest, Validate
 from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
-from deepdigits.data.expectations import FRAMES, Verdict, check
+from deepdigits.data.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations
 from deepdigits.data.frame import class_frame, image_frame, split_frame
 from deepdigits.data.splits import SPLITS, Split, load_split
-from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
+from deepdigits.data.verdict import example_rows, expected_counts, failure_message, index_page, verdict_summary
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.evaluation.figures import save_captioned
 from deepdigits.files import read_json, write_json, write_text
@@ -38,7 +38,8 @@ def main() -> None:
         images = image_frame(splits)
         counts = expected_counts(manifest["name"], params.ingest.validation_images, params.ingest.subset)
         frames = dict(zip(FRAMES, (images, split_frame(images, counts), class_frame(splits)), strict=True))
-        verdict = check(frames, config.bands[manifest["name"]], config.max_off_center_fraction, config.example_count)
+        suites = expectations(config.bands[manifest["name"]], config.max_off_center_fraction)
+        verdict = check(frames, suites, ROW_NAMES, config.example_count)
 
         write_docs(verdict, splits, config.example_count, manifest["title"])
         run.file(paths.DATA_DOCS)
@@ -46,7 +47,10 @@ def main() -> None:
         run.description(f"Data validation of {manifest['title']}: {'passed' if verdict.success else 'FAILED'}.")
         write_json(paths.VERDICT, verdict_summary(verdict, manifest))
         if not verdict.success:
-            raise UserError(failure_message(verdict))
+            raise UserError(
+                failure_message(verdict, paths.DATA_DOCS, "dvc repro --force ingest")
+                + " If the data are right, widen the bands in params.yaml: validate."
+            )
 
 
 def write_docs(verdict: Verdict, splits: dict[str, Split], example_count: int, title: str) -> None:
@@ -63,21 +67,6 @@ def write_docs(verdict: Verdict, splits: dict[str, Split], example_count: int, t
             captions = [f"{split}/{index}: {splits[split].labels[index]}" for split, index in rows]
             save_captioned(pixels, captions, paths.DATA_DOCS / pictures[outcome.name], outcome.name)
     write_text(paths.DATA_DOCS / "index.html", index_page(verdict, pictures, title))
-
-
-def failure_message(verdict: Verdict) -> str:
-    lines = []
-    for outcome in verdict.failed:
-        lines.append(f"- {outcome.name}: {outcome.observed}")
-        if outcome.rows:
-            shown = ["/".join(str(value) for value in row.values()) for row in outcome.rows[:5]]
-            lines.append(f"  in {outcome.frame}: {', '.join(shown)}")
-    return (
-        f"{len(verdict.failed)} of {len(verdict.outcomes)} expectations are not met, so nothing will be trained:\n"
-        + "\n".join(lines)
-        + f"\nSee {paths.DATA_DOCS}/index.html. Mend the data and run: dvc repro --force ingest; "
-        "if the data are right, widen the bands in params.yaml: validate."
-    )
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ def fit_classifier(
     Not the highest accuracy: a few of the 5,000 validation images decide that, and epochs tie.
     """
     data = InMemoryData(
-        train,
-        validation,
+        (train.images, train.labels),
+        (validation.images, validation.labels),
         batch_size=config.batch_size,
         steps_per_epoch=config.steps_per_epoch,
         seed=config.seed,

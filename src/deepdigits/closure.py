@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOTS = {"pipelines": ".", "deepdigits": "src"}  # our packages, and where they are
 
 
-def import_closure(module: Path, root: Path) -> set[str]:
-    """All files of ours, relative to `root`, that `module` runs; `__init__` files only where not empty."""
+def stage_modules(command: str, root: Path) -> list[Path]:
+    """The files that a stage's command, `python -m pipelines.MODULE [TASK]`, names: the module, and the task's file."""
+    module, *arguments = command.removeprefix("python -m ").split()
+    tasks = [root / "src/deepdigits/tasks" / f"{name}.py" for name in arguments]
+    return [root / f"{module.replace('.', '/')}.py", *(path for path in tasks if path.is_file())]
+
+
+def import_closure(modules: Sequence[Path], root: Path) -> set[str]:
+    """All files of ours, relative to `root`, that `modules` run; `__init__` files only where not empty."""
     seen: set[Path] = set()
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         path = waiting.pop()
         if path not in seen:
             seen.add(path)
             waiting += _imports(path, root)
-    return {path.relative_to(root).as_posix() for path in seen if path == module or not _is_empty(path)}
+    return {path.relative_to(root).as_posix() for path in seen if path in modules or not _is_empty(path)}
 
 
 def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:

@@ -1,55 +1,33 @@
-"""Networks rebuilt from their files, and their answers for whole splits."""
+"""The networks of single digits, rebuilt from their files, and their answers for whole splits."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
 from torch import nn
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
 from deepdigits.config.gan import GanNet
 from deepdigits.data.batches import to_unit
-from deepdigits.errors import UserError
-from deepdigits.files import read_json
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Discriminator, Generator
 from deepdigits.models.rnn import make_rnn
+from deepdigits.restoring import Kinds, restore
 
 BATCH = 1000
-CONFIGS: dict[str, type[BaseModel]] = {"cnn": CnnNet, "rnn": RnnNet, "generator": GanNet, "discriminator": GanNet}
-NETWORKS: dict[str, Callable[[Any], nn.Module]] = {
-    "cnn": Cnn,
-    "rnn": make_rnn,
-    "generator": Generator,
-    "discriminator": Discriminator,
+KINDS: Kinds = {
+    "cnn": (CnnNet, Cnn),
+    "rnn": (RnnNet, make_rnn),
+    "generator": (GanNet, Generator),
+    "discriminator": (GanNet, Discriminator),
 }
 
 
 def load_network(path: Path) -> nn.Module:
-    """Rebuild the network that `deepdigits.weights.save_network` wrote, in evaluation mode.
-
-    Raises:
-        UserError: a file is missing or damaged, or the weights do not fit the network.
-    """
-    description = read_json(path.with_suffix(".json"))
-    try:
-        kind = description["network"]
-        config = CONFIGS[kind].model_validate_json(json.dumps(description["config"]))
-        network = NETWORKS[kind](config)
-        network.load_state_dict(load_safetensors(path.read_bytes()))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing. Run: dvc repro") from None
-    except (KeyError, TypeError, RuntimeError, SafetensorError, ValidationError) as error:
-        raise UserError(f"{path} cannot be loaded: {error}. Remove it and run: dvc repro") from None
-    return network.eval()
+    """Rebuild one of these; see `deepdigits.restoring.restore`."""
+    return restore(path, KINDS)
 
 
 @torch.inference_mode()

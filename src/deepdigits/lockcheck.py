@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from deepdigits.closure import import_closure, params_read
+from deepdigits.closure import import_closure, params_read, stage_modules
 from deepdigits.config.loading import read_yaml
 from deepdigits.config.params import Params
 
@@ -38,16 +38,16 @@ def check_lock(root: Path) -> list[str]:
 
 def _declarations(stage: str, wanted: Mapping[str, Any], root: Path) -> Iterator[str]:
     """dvc.yaml against the source: the files a stage imports and the params it reads."""
-    module = root / "pipelines" / f"{stage}.py"
-    if not module.is_file():
-        yield f"{stage}: pipelines/{stage}.py is missing."
+    modules = stage_modules(wanted["cmd"], root)
+    if not modules[0].is_file():
+        yield f"{stage}: {modules[0].relative_to(root).as_posix()} is missing."
         return
     declared = {dep for dep in wanted["deps"] if dep.startswith(CODE)}
-    imported = import_closure(module, root)
+    imported = import_closure(modules, root)
     yield from (f"{stage}: imports {path}, which is no dep in dvc.yaml." for path in sorted(imported - declared))
     yield from (f"{stage}: has the dep {path}, which it does not import." for path in sorted(declared - imported))
     aliases = {name: field.alias for name, field in Params.model_fields.items() if field.alias}
-    read, named = params_read(module, aliases), set(wanted["params"])
+    read, named = params_read(modules[0], aliases), set(wanted["params"])
     yield from (f"{stage}: reads {key}, which is not among its params in dvc.yaml." for key in sorted(read - named))
     yield from (f"{stage}: has the param {key}, which it does not read." for key in sorted(named - read))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 def test_measures(model: str, metrics: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of one model in evaluate.json under `test/`, equal for both classifiers, so that they compare."""
-    prefix = f"{model}.test." if f"{model}.test.accuracy" in metrics else f"{model}."
+    tested = any(key.startswith(f"{model}.test.") for key in metrics)
+    prefix = f"{model}.test." if tested else f"{model}."
     return {
         f"test/{key.removeprefix(prefix)}": float(value)
         for key, value in metrics.items()

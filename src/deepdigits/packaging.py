@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from deepdigits.data.batches import to_unit
 from deepdigits.errors import UserError
-from deepdigits.models.cnn import Cnn
 
 Arrays = dict[str, np.ndarray]
 
@@ -33,56 +32,12 @@ class Golden:
         }
 
 
-class ExportedClassifier(nn.Module):
-    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`."""
+class Exported(nn.Module):
+    """A network as its ONNX file answers: tensors by these names in, tensors by these names out, each with the batch as
+    its first dimension."""
 
-    input_names = ("images",)
-    output_names: tuple[str, ...] = ("label", "probabilities")
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return _label_and_probabilities(self.network(to_unit(images)))
-
-
-class ExportedCnn(nn.Module):
-    """As `ExportedClassifier`, and features float32 `(n, d)`: the space in which generated images are judged."""
-
-    input_names = ("images",)
-    output_names: tuple[str, ...] = ("label", "probabilities", "features")
-
-    def __init__(self, network: Cnn):
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features = self.network.features(to_unit(images))
-        logits = self.network.temperature(self.network.head(features))
-        return *_label_and_probabilities(logits), features
-
-
-def _label_and_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
-    probabilities = logits.softmax(dim=1)
-    return probabilities.argmax(dim=1), probabilities
-
-
-class ExportedGenerator(nn.Module):
-    """noise float32 `(n, noise_dim)` and digit int64 `(n,)` -> images float32 `(n, 28, 28)` in 0 to 1."""
-
-    input_names = ("noise", "digit")
-    output_names = ("images",)
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, noise: Tensor, digit: Tensor) -> tuple[Tensor]:
-        return (self.network(noise, digit).squeeze(1),)
-
-
-Exported = ExportedClassifier | ExportedCnn | ExportedGenerator
+    input_names: ClassVar[tuple[str, ...]]
+    output_names: ClassVar[tuple[str, ...]]
 
 
 def golden_examples(module: Exported, inputs: Arrays) -> Golden:

@@ -11,16 +11,30 @@ RAW = Path("data/raw")
 PROCESSED = Path("data/processed")
 MANIFEST = PROCESSED / "manifest.json"
 
+SCENES = Path("data/scenes")
+SCENE_MANIFEST = SCENES / "manifest.json"
+
 MODELS = Path("models")
 
 METRICS = Path("reports/metrics")
 VERDICT = METRICS / "validate.json"
+SCENE_VERDICT = METRICS / "validate_scenes.json"
 
 PLOTS = Path("reports/plots")
 DATA_DOCS = Path("reports/data_docs")
+SCENE_DOCS = Path("reports/scene_docs")
 GAN_PROGRESS = Path("reports/figures/gan_progress")
 FIGURES = Path("reports/figures/evaluate")
 REPORT = Path("reports/index.html")
+
+
+def scene_file(name: str) -> Path:
+    return SCENES / f"{name}.npz"
+
+
+def figures_of(task: str) -> Path:
+    """Where the evaluation of one task puts its pictures."""
+    return Path("reports/figures") / task
 
 
 def split_file(name: str) -> Path:

@@ -12,18 +12,15 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 from deepdigits.lineage import stage_lineage
-from deepdigits.pyfunc import classifier, generator
+from deepdigits.tasks.task import Task
 from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
@@ -35,33 +32,22 @@ PACKAGED_FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 LINEAGE_TAGS = ("stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256")
 
-IMAGES = Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28))])
-CLASSIFIER_SIGNATURE = ModelSignature(
-    inputs=IMAGES,
-    outputs=Schema(
-        [
-            TensorSpec(np.dtype("int64"), (-1,), "label"),
-            TensorSpec(np.dtype("float32"), (-1, 10), "probabilities"),
-        ]
-    ),
-)
-GENERATOR_SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.long, "digit"), ColSpec(DataType.long, "seed")]),
-    outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, 28, 28), "images")]),
-)
-
 
 @dataclass(frozen=True)
 class Packaged:
     """One packaged model: where its files are, and what was measured of it."""
 
-    model: str
+    task: Task
     directory: Path
     dataset: DatasetIdentity
     metrics: Mapping[str, float]
     history: list[dict[str, float]]
     description: Mapping[str, Any]
     profile: str
+
+    @property
+    def model(self) -> str:
+        return self.task.name
 
     @property
     def name(self) -> str:
@@ -129,33 +115,24 @@ def _create_version(client: MlflowClient, packaged: Packaged) -> ModelVersion:
         "model.sha256": packaged.weights_sha256,
         "onnx.sha256": file_sha256(packaged.directory / "model.onnx"),
         "package.sha256": packaged.sha256,
-        **{key: f"{value:.6g}" for key, value in packaged.metrics.items() if key in HEADLINES},
+        **{key: f"{value:.6g}" for key, value in packaged.metrics.items() if key in packaged.task.headlines},
     }
     return client.create_model_version(
         packaged.name, f"models:/{model_id}", run.info.run_id, tags=tags, description=card, model_id=model_id
     )
 
 
-HEADLINES = (
-    "test/accuracy",
-    "test/errors",
-    "test/ece",
-    "test/fid",
-    "test/fid_floor",
-    "test/coverage",
-    "test/class_accuracy",
-)
-
-
 def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
-    code, signature, example = _interface(packaged)
+    interface = packaged.task.interface
+    with np.load(packaged.directory / "golden.npz", allow_pickle=False) as golden:
+        example = interface.example({name.removeprefix("in_"): golden[name] for name in golden.files})
     files = {Path(name).stem: str(packaged.directory / name) for name in PACKAGED_FILES if name != "model.onnx"}
     with mlflow.start_run(run_id=run.info.run_id):
         logged = mlflow.pyfunc.log_model(
             name=packaged.model,
-            python_model=code.__file__,
+            python_model=interface.code,
             artifacts={"onnx": str(packaged.directory / "model.onnx"), **files},
-            signature=signature,
+            signature=interface.signature,
             input_example=example,
             pip_requirements=[f"{name}=={installed_version(name)}" for name in SERVING_REQUIREMENTS],
             tags={"package.sha256": packaged.sha256},
@@ -172,14 +149,6 @@ def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
             dataset_digest=packaged.dataset.sha256[:32],
         )
     return str(logged.model_id)
-
-
-def _interface(packaged: Packaged) -> tuple[Any, ModelSignature, Any]:
-    if packaged.model == "gan":
-        example = pd.DataFrame({"digit": np.arange(10), "seed": np.arange(10)})
-        return generator, GENERATOR_SIGNATURE, example
-    with np.load(packaged.directory / "golden.npz", allow_pickle=False) as golden:
-        return classifier, CLASSIFIER_SIGNATURE, golden["in_images"][:2]
 
 
 def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:

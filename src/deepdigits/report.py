@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one task: measures and values, pictures (relative to the page) and captions."""
+
+    title: str
+    rows: list[tuple[str, str]]
+    pictures: list[tuple[str, str]]
 
 
 def report_page(
@@ -14,6 +24,7 @@ def report_page(
     gates: Sequence[Mapping[str, Any]],
     verdict: Mapping[str, Any],
     progress: Sequence[str],
+    sections: Sequence[Section],
     profile: str,
 ) -> str:
     """Render reports/index.html.
@@ -24,6 +35,7 @@ def report_page(
         gates: what `deepdigits.gates.check_gates` found.
         verdict: reports/metrics/validate.json.
         progress: pictures of the GAN's fixed noise, one per epoch, relative to the page.
+        sections: of the tasks that have one of their own.
         profile: params.yaml's profile.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -36,8 +48,10 @@ def report_page(
         manifest=manifest,
         m=metrics,
         gates=gates,
+        models=sorted({gate["model"] for gate in gates}),
         verdict=verdict,
         progress=progress,
+        sections=sections,
         profile=profile,
         corruptions=corruptions,
         epsilons=epsilons,
@@ -71,7 +85,8 @@ code{font-size:.85rem;overflow-wrap:anywhere}
 {% if manifest.name != 'mnist' %}<p class="note">This is not MNIST: no mirror could be reached, so scikit-learn's bundled digits stand in.</p>{% endif %}
 <nav><a href="data_docs/index.html">Data validation ({{ verdict['expectations.evaluated'] }} expectations,
 {{ verdict['expectations.failed'] }} failed)</a>
-{% for model in ('cnn', 'rnn', 'gan') %}<a href="../models/{{ model }}/model_card.md">Model card: {{ model }}</a>{% endfor %}
+<a href="scene_docs/index.html">Validation of the scenes</a>
+{% for model in models %}<a href="../models/{{ model }}/model_card.md">Model card: {{ model }}</a>{% endfor %}
 <a href="metrics/evaluate.json">All metrics</a></nav>
 
 <h2>Floors</h2>
@@ -146,6 +161,13 @@ CNN {{ m['cnn.test.accuracy_undisputed']|percent }}, RNN {{ m['rnn.test.accuracy
 <h3>Progress: the same noise after each epoch</h3>
 <figure class="third"><img src="figures/gan_progress/progress.gif" alt="animation"><figcaption>All epochs, one digit a row.</figcaption></figure>
 {% for picture in progress %}<figure class="third"><img src="{{ picture }}" alt="epoch {{ loop.index }}"><figcaption>Epoch {{ loop.index }}</figcaption></figure>
+{% endfor %}
+{% for section in sections %}
+<h2>{{ section.title }}</h2>
+<table>{% for measure, value in section.rows %}<tr><th>{{ measure }}</th><td class="n">{{ value }}</td></tr>
+{% endfor %}</table>
+{% for source, caption in section.pictures %}<figure class="half"><img src="{{ source }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
+{% endfor %}
 {% endfor %}
 <h2>Data</h2>
 <p>Content SHA-256 <code>{{ manifest.sha256 }}</code>. Source: {{ manifest.source }}.</p>

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -13,6 +12,7 @@ from deepdigits import paths
 from deepdigits.data.splits import SPLITS
 from deepdigits.files import read_json
 from deepdigits.registry import Registered
+from deepdigits.tasks.catalogue import TASKS
 
 
 def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableType:
@@ -21,7 +21,8 @@ def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableT
     Raises:
         UserError: the pipeline has not been run.
     """
-    metrics = read_json(paths.METRICS / "evaluate.json") | read_json(paths.METRICS / "train_gan.json")
+    files = [*{task.metrics: None for task in TASKS.values()}, "train_gan"]
+    metrics = {key: value for name in files for key, value in read_json(paths.METRICS / f"{name}.json").items()}
     manifest = read_json(paths.MANIFEST)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
@@ -29,7 +30,7 @@ def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableT
     for item in registered:
         model = item.name.removeprefix(f"{manifest['name']}-")
         aliases = "".join(f" @{alias}" for alias in item.aliases)
-        table.add_row(model, _figures(model, metrics), f"{item.name} version {item.version}{aliases}")
+        table.add_row(model, TASKS[model].summary(metrics), f"{item.name} version {item.version}{aliases}")
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
     lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Look at the runs: make ui")
@@ -37,15 +38,3 @@ def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableT
     return Panel(
         Group(*lines), title=f"deepdigits on {manifest['name']}{note}", title_align="left", border_style="green"
     )
-
-
-def _figures(model: str, metrics: dict[str, Any]) -> str:
-    if model == "gan":
-        return (
-            f"FID {metrics['gan.fid']:.3f} (real against real {metrics['gan.fid_floor']:.3f}), "
-            f"coverage {metrics['gan.coverage']:.3f}, right digit {metrics['gan.class_accuracy']:.2%}, "
-            f"stopped by {metrics['gan.stopped_by']}"
-        )
-    prefix = f"{model}.test."
-    low, high = metrics[f"{prefix}accuracy_low"], metrics[f"{prefix}accuracy_high"]
-    return f"accuracy {metrics[f'{prefix}accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})"

@@ -14,10 +14,16 @@ from pathlib import Path
 MIDST = {
     "ingest": "data/raw/train-images*",
     "validate": "reports/data_docs/*",
+    "compose": "data/scenes/train.npz",
+    "validate_scenes": "reports/scene_docs/*",
     "train_cnn": ".cache/training/train_cnn/*/last.ckpt",
     "train_rnn": ".cache/training/train_rnn/*/last.ckpt",
     "train_gan": ".cache/training/train_gan/*/last.ckpt",
+    "train_detector": ".cache/training/train_detector/*/last.ckpt",
+    "train_segmenter": ".cache/training/train_segmenter/*/last.ckpt",
     "evaluate": "reports/figures/evaluate/*",
+    "evaluate_detector": "reports/figures/detector/*",
+    "evaluate_segmenter": "reports/figures/segmenter/*",
     "package": "models/cnn/model.onnx",
 }
 

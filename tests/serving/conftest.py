@@ -16,10 +16,12 @@ from deepdigits.files import write_bytes
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
-from deepdigits.packaging import Exported, ExportedClassifier, ExportedCnn, ExportedGenerator, export_onnx
+from deepdigits.packaging import Exported, export_onnx
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import ChampionWatch, Served, open_network
 from deepdigits.serving.fast_path import FastPath
+from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
+from deepdigits.tasks.gan import ExportedGenerator
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
 NOISE = {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)}

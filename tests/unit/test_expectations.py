@@ -7,7 +7,7 @@ import pytest
 
 from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
-from deepdigits.data.expectations import Verdict, check
+from deepdigits.data.expectations import ROW_NAMES, Verdict, check, expectations
 from deepdigits.data.frame import class_frame, image_frame, split_frame
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
@@ -28,7 +28,9 @@ def judge(splits: Splits) -> Verdict:
     images = image_frame(splits)
     counts = expected_counts("digits", PARAMS.ingest.validation_images, None)
     frames = {"images": images, "splits": split_frame(images, counts), "classes": class_frame(splits)}
-    return check(frames, PARAMS.validate_.bands["digits"], PARAMS.validate_.max_off_center_fraction, 20)
+    return check(
+        frames, expectations(PARAMS.validate_.bands["digits"], PARAMS.validate_.max_off_center_fraction), ROW_NAMES, 20
+    )
 
 
 def with_images(split: Split, change: Callable[[np.ndarray], np.ndarray]) -> Split:
@@ -120,7 +122,7 @@ def test_a_missing_column_fails_instead_of_passing_unseen(good: Splits) -> None:
     images = image_frame(good).drop(columns="std")
     counts = expected_counts("digits", PARAMS.ingest.validation_images, None)
     frames = {"images": images, "splits": split_frame(image_frame(good), counts), "classes": class_frame(good)}
-    verdict = check(frames, PARAMS.validate_.bands["digits"], 0.0, 20)
+    verdict = check(frames, expectations(PARAMS.validate_.bands["digits"], 0.0), ROW_NAMES, 20)
     assert {"the frame has exactly its columns"} < {item.name for item in verdict.failed}
     assert any("could not be evaluated" in item.observed for item in verdict.failed)
 

@@ -9,25 +9,24 @@ import torch
 
 from deepdigits.cards import model_card
 from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.detector import DetectorNet
 from deepdigits.config.gan import GanNet
 from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
+from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
-from deepdigits.gates import RULES, check_gates
 from deepdigits.models.cnn import Cnn
+from deepdigits.models.detector import Detector
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
-from deepdigits.packaging import (
-    Exported,
-    ExportedClassifier,
-    ExportedCnn,
-    ExportedGenerator,
-    Golden,
-    check_onnx,
-    export_onnx,
-    golden_examples,
-)
+from deepdigits.models.segmenter import Segmenter
+from deepdigits.packaging import Exported, Golden, check_onnx, export_onnx, golden_examples
+from deepdigits.tasks.catalogue import TASKS, check_gates
+from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
+from deepdigits.tasks.detector import ExportedDetector
+from deepdigits.tasks.gan import ExportedGenerator
+from deepdigits.tasks.segmenter import ExportedSegmenter
 from tests.conftest import ROOT
 
 GATES = read_params(Params, ROOT / "params.yaml").gates["mnist"]
@@ -46,6 +45,11 @@ GOOD = {
     "gan.class_accuracy": 0.99,
     "gan.synthetic_accuracy": 0.98,
     "gan.novelty": 1.1,
+    "detector.test.map": 0.85,
+    "detector.test.map_50": 0.97,
+    "detector.test.count_accuracy": 0.95,
+    "segmenter.test.miou": 0.92,
+    "segmenter.test.boundary_f1": 0.97,
 }
 
 
@@ -55,6 +59,10 @@ def exported(kind: str) -> Exported:
         return ExportedGenerator(
             Generator(GanNet(noise_dim=8, generator_widths=(8, 4), discriminator_widths=(4,) * 4)).eval()
         )
+    if kind == "detector":
+        return ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), most=12, nms_iou=0.5)).eval())
+    if kind == "segmenter":
+        return ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval())
     if kind == "cnn":
         return ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
     return ExportedClassifier(
@@ -66,15 +74,16 @@ def inputs(kind: str) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     if kind == "gan":
         return {"noise": rng.standard_normal((5, 8), np.float32), "digit": np.arange(5)}
-    return {"images": rng.integers(0, 256, (5, 28, 28)).astype(np.uint8)}
+    size = 84 if kind in ("detector", "segmenter") else 28
+    return {"images": rng.integers(0, 256, (5, size, size)).astype(np.uint8)}
 
 
-@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "s4d", "gan"])
+@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "s4d", "gan", "detector", "segmenter"])
 def test_the_onnx_file_answers_as_pytorch_and_names_no_path(kind: str) -> None:
     module = exported(kind)
     golden = golden_examples(module, inputs(kind))
     data = export_onnx(module, golden.inputs)
-    assert check_onnx(data, golden, 1e-5, kind) <= 1e-5
+    assert check_onnx(data, golden, 1e-4, kind) <= 1e-4
     for trace in (b"/deepdigits", b".py", b"stack_trace", b"pkg.torch"):
         assert trace not in data
 
@@ -108,14 +117,14 @@ def test_an_onnx_file_of_other_weights_is_refused() -> None:
 def test_good_models_pass_every_floor() -> None:
     checked = check_gates(GOOD, GATES)
     assert all(gate["passed"] for gate in checked)
-    assert len(checked) == 14
+    assert len(checked) == len(GOOD)
 
 
 @pytest.mark.parametrize("key", GOOD)
 @pytest.mark.parametrize("value", [None, float("nan"), "high", "bad"])
 def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: object) -> None:
     model, _, metric = key.partition(".")
-    sign = next(sign for name, sign in RULES[model].values() if name == metric)
+    sign = next(sign for name, sign in TASKS[model].rules.values() if name == metric)
     bad = {**GOOD, key: -sign * 1e3 if value == "bad" else value}
     failed = [gate for gate in check_gates(bad, GATES) if not gate["passed"]]
     assert [(gate["model"], gate["metric"]) for gate in failed] == [(model, metric)]
@@ -124,4 +133,4 @@ def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: obje
 def test_a_card_needs_every_figure_it_shows(digits: tuple[Split, Split]) -> None:
     manifest = {"name": "digits", "title": "Digits", "source": "UCI", "sha256": "0", "splits": {"train": {"count": 9}}}
     with pytest.raises(Exception, match="undefined|no attribute"):
-        model_card("cnn", manifest, {"config": {}}, {}, [])
+        model_card("cnn", TASKS["cnn"].card, manifest, {"config": {}}, {}, [])

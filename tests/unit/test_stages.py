@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.closure import import_closure, params_read
+from deepdigits.closure import import_closure, params_read, stage_modules
 from deepdigits.config.loading import read_yaml
 from deepdigits.config.params import Params
 from tests.conftest import ROOT
@@ -15,19 +15,25 @@ ALIASES = {name: field.alias for name, field in Params.model_fields.items() if f
 CODE = ("src/", "pipelines/")
 
 
-def test_the_seven_stages_are_there_in_order() -> None:
-    assert list(STAGES) == ["ingest", "validate", "train_cnn", "train_rnn", "train_gan", "evaluate", "package"]
+TRAININGS = ["train_cnn", "train_rnn", "train_gan", "train_detector", "train_segmenter"]
+EVALUATIONS = ["evaluate", "evaluate_detector", "evaluate_segmenter"]
+
+
+def test_the_stages_are_there_in_order() -> None:
+    made = ["ingest", "validate", "compose", "validate_scenes"]
+    assert list(STAGES) == [*made, *TRAININGS, *EVALUATIONS, "package"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_code_is_what_the_stage_imports(stage: str) -> None:
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(CODE)}
-    assert declared == import_closure(ROOT / "pipelines" / f"{stage}.py", ROOT)
+    assert declared == import_closure(stage_modules(STAGES[stage]["cmd"], ROOT), ROOT)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_are_what_the_stage_reads(stage: str) -> None:
-    assert set(STAGES[stage]["params"]) == params_read(ROOT / "pipelines" / f"{stage}.py", ALIASES)
+    (module, *_) = stage_modules(STAGES[stage]["cmd"], ROOT)
+    assert set(STAGES[stage]["params"]) == params_read(module, ALIASES)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -37,15 +43,16 @@ def test_declared_data_are_outs_of_earlier_stages(stage: str) -> None:
     assert {dep for dep in STAGES[stage]["deps"] if not dep.startswith(CODE)} <= made
 
 
-@pytest.mark.parametrize("stage", ["train_cnn", "train_rnn", "train_gan", "evaluate", "package"])
+@pytest.mark.parametrize("stage", [*TRAININGS, *EVALUATIONS, "compose", "package"])
 def test_nothing_runs_after_a_failed_validation(stage: str) -> None:
-    assert "reports/metrics/validate.json" in STAGES[stage]["deps"]
+    scenes = "data/scenes/manifest.json" in STAGES[stage]["deps"]
+    assert f"reports/metrics/validate{'_scenes' * scenes}.json" in STAGES[stage]["deps"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_only_evaluate_and_validate_see_the_test_images(stage: str) -> None:
-    sees = "data/processed/test.npz" in STAGES[stage]["deps"]
-    assert sees == (stage in ("validate", "evaluate"))
+@pytest.mark.parametrize("stage", [*TRAININGS, "package"])
+def test_nothing_is_trained_or_packaged_with_test_data_at_hand(stage: str) -> None:
+    seen = {"data/processed/test.npz", "data/scenes/test.npz", "data/scenes/stress.npz"} & set(STAGES[stage]["deps"])
+    assert not seen
 
 
 def test_every_stage_describes_itself() -> None:
@@ -55,11 +62,11 @@ def test_every_stage_describes_itself() -> None:
 def test_the_closure_sees_what_it_must(tmp_path: Path) -> None:
     """The checks above can fail: a lazy import and a whole `params` are found."""
     module = ROOT / "pipelines" / "train_gan.py"
-    assert "src/deepdigits/evaluation/generative.py" in import_closure(module, ROOT)
-    assert "src/deepdigits/models/cnn.py" not in import_closure(module, ROOT)
+    assert "src/deepdigits/evaluation/generative.py" in import_closure([module], ROOT)
+    assert "src/deepdigits/models/cnn.py" not in import_closure([module], ROOT)
     lazy = tmp_path / "lazy.py"
     lazy.write_text(
-        "def f(params):\n    from deepdigits.gates import RULES\n    return params.a.b, params.a.b.c, RULES\n"
+        "def f(params):\n    from deepdigits.gates import Rules\n    return params.a.b, params.a.b.c, Rules\n"
     )
     assert params_read(lazy, {}) == {"a.b"}
     lazy.write_text("def f(params):\n    return g(params)\n")

@@ -87,7 +87,7 @@ def train_gan(splits: tuple[Split, Split], directory: Path, *extra: Callback) ->
     measures = ValidationMeasures(train, validation, 10, GAN_NET.noise_dim, 1, directory / "grids")
     return fit(
         ConditionalGan(GAN),
-        InMemoryData(train, None, batch_size=32, steps_per_epoch=10, seed=GAN.seed),
+        InMemoryData((train.images, train.labels), None, batch_size=32, steps_per_epoch=10, seed=GAN.seed),
         epochs=GAN.max_epochs,
         seed=GAN.seed,
         monitor=MONITOR,

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deepdigits.config.sections import Fraction, Positive, Section, Seed
+from deepdigits.config.fit import CycleFit
+from deepdigits.config.sections import Fraction, Positive, Section
 
 
 class Augmentation(Section):
@@ -37,17 +38,10 @@ class RnnNet(Section):
         return self
 
 
-class Fit(Section):
+class Fit(CycleFit):
     """How one classifier is trained."""
 
-    epochs: Annotated[int, Field(ge=1, le=1000)]
-    steps_per_epoch: Annotated[int, Field(ge=1, le=1_000_000)]
-    batch_size: Annotated[int, Field(ge=2, le=8192)]
-    max_learning_rate: Annotated[float, Field(gt=0, le=10)]
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    gradient_clip: Annotated[float, Field(ge=0)]
-    seed: Seed
     augmentation: Augmentation
 
 

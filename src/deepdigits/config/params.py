@@ -8,11 +8,14 @@ from pydantic import ConfigDict, Field
 
 from deepdigits.config.classifiers import TrainCnn, TrainRnn
 from deepdigits.config.data import Ingest, Validate
+from deepdigits.config.detector import TrainDetector
 from deepdigits.config.evaluation import Evaluate
 from deepdigits.config.gan import TrainGan
 from deepdigits.config.promotion import Promotion
 from deepdigits.config.release import DatasetGates, Package
+from deepdigits.config.scenes import Compose
 from deepdigits.config.sections import PerDataset, StageParams
+from deepdigits.config.segmenter import TrainSegmenter
 
 
 class Params(StageParams):
@@ -23,6 +26,9 @@ class Params(StageParams):
     train_cnn: TrainCnn
     train_rnn: TrainRnn
     train_gan: TrainGan
+    compose: Compose
+    train_detector: TrainDetector
+    train_segmenter: TrainSegmenter
     evaluate: Evaluate
     package: Package
     gates: PerDataset[DatasetGates]

@@ -17,9 +17,15 @@ class GeneratorRule(Section):
     coverage_margin: Margin
 
 
+class SceneRule(Section):
+    bootstrap_rounds: Annotated[int, Field(ge=20, le=10_000)]
+    margin: Margin
+
+
 class Promotion(Section):
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
     accuracy_margin: Margin
     cheaper_share: Annotated[float, Field(gt=0, le=1)]
     max_class_drop: Margin
     generator: GeneratorRule
+    scenes: SceneRule

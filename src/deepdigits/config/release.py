@@ -25,10 +25,23 @@ class GanFloor(Section):
     min_novelty: Annotated[float, Field(ge=0)]
 
 
+class DetectorFloor(Section):
+    min_map: Fraction
+    min_map_50: Fraction
+    min_count_accuracy: Fraction
+
+
+class SegmenterFloor(Section):
+    min_miou: Fraction
+    min_boundary_f1: Fraction
+
+
 class DatasetGates(Section):
     cnn: ClassifierFloor
     rnn: ClassifierFloor
     gan: GanFloor
+    detector: DetectorFloor
+    segmenter: SegmenterFloor
 
 
 class Package(Section):

@@ -10,14 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from deepdigits.data.splits import Split
-
+Pairs = tuple[np.ndarray, np.ndarray]  # images uint8 (n, height, width), and for each a label or other target
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 VALIDATION_BATCH = 1000
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 `(n, 28, 28)` to float32 `(n, 1, 28, 28)` in 0 to 1."""
+    """uint8 `(n, height, width)` to float32 `(n, 1, height, width)` in 0 to 1."""
     return images.unsqueeze(1).float() / 255
 
 
@@ -30,7 +29,7 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class ShuffledBatches:
-    """`steps` batches of images float32 `(size, 1, 28, 28)` in 0 to 1 and labels int64 `(size,)`.
+    """`steps` batches of images float32 `(size, 1, height, width)` in 0 to 1 and their labels.
 
     Images are drawn without repeat until all have been served, then anew in another order: the work of an epoch
     does not depend on the number of images.
@@ -77,17 +76,19 @@ class InMemoryData(pl.LightningDataModule):
 
     def __init__(
         self,
-        train: Split,
-        validation: Split | None,
+        train: Pairs,
+        validation: Pairs | None,
         *,
         batch_size: int,
         steps_per_epoch: int,
         seed: int,
         augment: Augment | None = None,
+        validation_batch: int = VALIDATION_BATCH,
     ):
         super().__init__()
         self.train_tensors = _tensors(train)
         self.validation_tensors = _tensors(validation) if validation else None
+        self.validation_batch = validation_batch
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.seed, self.augment = seed, augment
 
@@ -97,8 +98,8 @@ class InMemoryData(pl.LightningDataModule):
         return ShuffledBatches(*self.train_tensors, self.batch_size, self.steps_per_epoch, generator, self.augment)
 
     def val_dataloader(self) -> OrderedBatches | list[OrderedBatches]:
-        return OrderedBatches(*self.validation_tensors, VALIDATION_BATCH) if self.validation_tensors else []
+        return OrderedBatches(*self.validation_tensors, self.validation_batch) if self.validation_tensors else []
 
 
-def _tensors(split: Split) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(split.images), torch.from_numpy(split.labels)
+def _tensors(pairs: Pairs) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])

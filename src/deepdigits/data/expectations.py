@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,28 +122,32 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
     }
 
 
-def check(frames: dict[str, pd.DataFrame], bands: Bands, max_off_center_fraction: float, example_count: int) -> Verdict:
-    """Hold each frame against its suite.
+def check(
+    frames: Mapping[str, pd.DataFrame],
+    suites: Mapping[str, list[Any]],
+    row_names: Mapping[str, list[str]],
+    example_count: int,
+) -> Verdict:
+    """Hold each frame against its suite; `row_names` are the columns that name a row to a person.
 
     An expectation that cannot be evaluated, for instance because its column is missing, has failed.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    suites = expectations(bands, max_off_center_fraction)
     outcomes: list[Outcome] = []
     pages: dict[str, str] = {}
-    for name in FRAMES:
+    for name, frame in frames.items():
         asset = context.data_sources.pandas_default.add_dataframe_asset(name)
-        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frames[name]})
+        batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
         result = batch.validate(
             gx.ExpectationSuite(name, expectations=suites[name]),
             result_format={
                 "result_format": "COMPLETE",
-                "unexpected_index_column_names": ROW_NAMES[name],
+                "unexpected_index_column_names": row_names[name],
                 "partial_unexpected_count": example_count,
             },
         )
-        outcomes += [_outcome(name, item, example_count) for item in result.to_json_dict()["results"]]
+        outcomes += [_outcome(name, item, row_names[name], example_count) for item in result.to_json_dict()["results"]]
         pages[name] = _page(name, result)
     return Verdict(outcomes, pages)
 
@@ -153,7 +158,7 @@ def _within(column: str, band: Band, description: str, mostly: float = 1.0) -> A
     )
 
 
-def _outcome(frame: str, item: Any, example_count: int) -> Outcome:
+def _outcome(frame: str, item: Any, row_names: list[str], example_count: int) -> Outcome:
     config, found = item["expectation_config"], item["result"]
     errors = [info["exception_message"] for info in _exceptions(item["exception_info"])]
     if errors:
@@ -164,7 +169,7 @@ def _outcome(frame: str, item: Any, example_count: int) -> Outcome:
             observed += f", for instance {found['partial_unexpected_list'][0]}"
     else:
         observed = f"observed {found.get('observed_value')}"
-    rows = [{key: row[key] for key in ROW_NAMES[frame]} for row in found.get("unexpected_index_list", [])]
+    rows = [{key: row[key] for key in row_names} for row in found.get("unexpected_index_list", [])]
     return Outcome(frame, config["description"], bool(item["success"]), observed, rows[:example_count])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from jinja2 import Environment
 
 from deepdigits.config.data import Subset
 from deepdigits.config.sections import DatasetName
-from deepdigits.data.expectations import FRAMES, Outcome, Verdict
+from deepdigits.data.expectations import Outcome, Verdict
 from deepdigits.data.splits import SPLITS, Split
 
 # Images in the canonical training and test sets; a file with fewer or more is not that data set.
@@ -44,6 +45,21 @@ def verdict_summary(verdict: Verdict, manifest: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def failure_message(verdict: Verdict, docs: Path, command: str) -> str:
+    """What is wrong, where it is shown, and with what `command` to try again."""
+    lines = []
+    for outcome in verdict.failed:
+        lines.append(f"- {outcome.name}: {outcome.observed}")
+        if outcome.rows:
+            shown = ["/".join(str(value) for value in row.values()) for row in outcome.rows[:5]]
+            lines.append(f"  in {outcome.frame}: {', '.join(shown)}")
+    return (
+        f"{len(verdict.failed)} of {len(verdict.outcomes)} expectations are not met, so nothing will be trained:\n"
+        + "\n".join(lines)
+        + f"\nSee {docs}/index.html. Mend the data and run: {command}."
+    )
+
+
 def example_rows(outcome: Outcome, splits: Mapping[str, Split], count: int) -> list[tuple[str, int]]:
     """Images, as (split, index), that show why an expectation failed."""
     examples: list[tuple[str, int]] = []
@@ -61,7 +77,7 @@ def example_rows(outcome: Outcome, splits: Mapping[str, Split], count: int) -> l
 def index_page(verdict: Verdict, pictures: Mapping[str, str], title: str) -> str:
     """The front page of the Data Docs: every expectation, what was found, and the pictures of failures."""
     template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(INDEX)
-    return template.render(verdict=verdict, pictures=pictures, title=title, frames=FRAMES)
+    return template.render(verdict=verdict, pictures=pictures, title=title, frames=list(verdict.pages))
 
 
 INDEX = """<!doctype html>

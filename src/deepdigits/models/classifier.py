@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR
 from torchmetrics.classification import MulticlassAccuracy
+
+from deepdigits.models.optimization import one_cycle
 
 CLASSES = 10
 
@@ -33,7 +34,7 @@ class Temperature(nn.Module):
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy with label smoothing under a one-cycle learning rate (Smith and Topin, 2017, arXiv:1708.07120).
+    """Cross-entropy with label smoothing under a one-cycle learning rate.
 
     Args:
         net: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
@@ -69,10 +70,7 @@ class Classifier(pl.LightningModule):
         self._step(batch, "val", 0.0)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.net.parameters())
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = OneCycleLR(optimizer, self.max_learning_rate, total_steps=steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return one_cycle(self, self.make_optimizer(self.net.parameters()), self.max_learning_rate)
 
     def _step(self, batch: tuple[Tensor, Tensor], part: str, smoothing: float) -> Tensor:
         images, labels = batch

@@ -10,9 +10,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from deepdigits import paths
 from deepdigits.config.params import Params
 from deepdigits.data.manifest import validated_manifest
+from deepdigits.data.scenes import Scenes
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.gates import check_floors
@@ -24,8 +24,9 @@ from deepdigits.promotion.rules import (
     judge_classifiers,
     judge_first,
     judge_generators,
+    judge_scenes,
 )
-from deepdigits.promotion.scoring import frozen_splits, score_classifiers, score_generators
+from deepdigits.promotion.scoring import frozen_scenes, frozen_splits, score_classifiers, score_generators, score_scenes
 from deepdigits.promotion.transaction import (
     CHAMPION,
     PREVIOUS,
@@ -36,6 +37,7 @@ from deepdigits.promotion.transaction import (
     recover,
 )
 from deepdigits.registry import CANDIDATE
+from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store, store_uri
 
 ROLLED_BACK = "rolled back"
@@ -122,7 +124,8 @@ def _decide(
     client: MlflowClient, models: Models, params: Params, allow_other_data: bool, folder: Path
 ) -> tuple[Decision, str, dict[str, Any]]:
     candidate, champion = models["candidate"], models.get("champion")
-    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    data = TASKS[candidate.kind].data
+    manifest = validated_manifest(data.manifest, data.verdict)
     if manifest["sha256"] != candidate.tags.get("dataset.sha256"):
         raise UserError(
             f"{candidate.title} was tested on data {str(candidate.tags.get('dataset.sha256'))[:12]}, and here are "
@@ -136,11 +139,17 @@ def _decide(
             f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
         )
     judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
-    splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
-    decision, gates = _judge(models, judge, splits, params, objections)
+    if TASKS[candidate.kind].score:
+        scenes = frozen_scenes(manifest)
+        tested = len(scenes)
+        decision, gates = _judge_scenes(models, scenes, params, objections)
+    else:
+        splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
+        tested = len(splits["test"])
+        decision, gates = _judge(models, judge, splits, params, objections)
     facts = {
         "champion": champion.title if champion else None,
-        "test_images": len(splits["test"]),
+        "test_images": tested,
         "dataset": manifest["sha256"],
         "gates": gates,
         "origin": {role: dict(model.tags) for role, model in models.items()},
@@ -156,7 +165,7 @@ def _judge(
     floors = getattr(params.gates[candidate.dataset], candidate.kind)  # type: ignore[index]
     if judge:
         generators, real = score_generators(models, judge, splits, params.evaluate, threads)
-        gates = check_floors(candidate.kind, generators["candidate"].measures, floors)
+        gates = check_floors(candidate.kind, TASKS[candidate.kind].rules, generators["candidate"].measures, floors)
         objections = objections + broken_floors(gates)
         if "champion" not in models:
             return judge_first(objections), gates
@@ -164,12 +173,27 @@ def _judge(
         pair = generators["candidate"], generators["champion"]
         return judge_generators(*pair, real, rule, alpha, seed, objections), gates
     classifiers = score_classifiers(models, test, params.evaluate, threads)
-    gates = check_floors(candidate.kind, classifiers["candidate"].measures, floors)
+    gates = check_floors(candidate.kind, TASKS[candidate.kind].rules, classifiers["candidate"].measures, floors)
     objections = objections + broken_floors(gates)
     if "champion" not in models:
         return judge_first(objections), gates
     both = classifiers["candidate"], classifiers["champion"]
     return judge_classifiers(*both, test.labels, params.promotion, objections), gates
+
+
+def _judge_scenes(
+    models: Models, scenes: Scenes, params: Params, objections: list[str]
+) -> tuple[Decision, list[dict[str, Any]]]:
+    candidate = models["candidate"]
+    task = TASKS[candidate.kind]
+    scores = score_scenes(models, task, scenes, params.compute.threads)
+    floors = getattr(params.gates[candidate.dataset], task.name)  # type: ignore[index]
+    gates = check_floors(task.name, task.rules, scores["candidate"].measures, floors)
+    objections = objections + broken_floors(gates)
+    if "champion" not in models:
+        return judge_first(objections), gates
+    rule, seed = params.promotion, params.evaluate.seed
+    return judge_scenes(scores["candidate"], scores["champion"], rule.scenes, rule, seed, objections), gates
 
 
 def _generator_judge(client: MlflowClient, dataset: str, folder: Path) -> RegisteredModel:

@@ -30,7 +30,7 @@ class RegisteredModel:
 
     @property
     def kind(self) -> str:
-        """cnn, rnn or gan."""
+        """The name of its task."""
         return self.name.rpartition("-")[2]
 
     @property

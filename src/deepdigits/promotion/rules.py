@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import norm
 
-from deepdigits.config.promotion import GeneratorRule, Promotion
+from deepdigits.config.promotion import GeneratorRule, Promotion, SceneRule
 from deepdigits.evaluation.classification import mcnemar
 from deepdigits.evaluation.generative import frechet_distance
 
@@ -42,6 +42,19 @@ class GeneratorScore:
     features: np.ndarray
     covered: np.ndarray
     measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SceneScore:
+    """One network on the test scenes: what it is judged by, as a function of how often each scene counts, `(n,)`;
+    measures by name, and what it costs."""
+
+    measure: str
+    statistic: Callable[[np.ndarray], float]
+    scenes: int
+    measures: Mapping[str, float]
+    parameters: int
+    milliseconds: float
 
 
 def broken_floors(gates: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -159,6 +172,46 @@ def judge_generators(
         return Decision("promoted", [f"Better and in nothing worse: {in_fid}; {in_coverage}."], numbers)
     verdict = "Not better" if not_worse else "Not shown to be no worse"
     return Decision("refused", [f"{verdict}: {in_fid}; {in_coverage}."], numbers)
+
+
+def judge_scenes(
+    candidate: SceneScore, champion: SceneScore, rule: SceneRule, promotion: Promotion, seed: int, objections: list[str]
+) -> Decision:
+    """Promote a candidate that is better at `promotion.alpha`, or not worse than `rule.margin` and cheaper.
+
+    The interval of the difference is that of a paired bootstrap over scenes (Efron and Tibshirani, 1993): every round
+    judges both networks on the same draw.
+    """
+    alpha, name = promotion.alpha, candidate.measure
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(candidate.scenes, np.full(candidate.scenes, 1 / candidate.scenes), rule.bootstrap_rounds)
+    differences = [candidate.statistic(draw) - champion.statistic(draw) for draw in draws]
+    low, high = (float(value) for value in np.quantile(differences, (alpha, 1 - alpha)))
+    cost = {
+        "parameters": candidate.parameters / champion.parameters,
+        "latency": candidate.milliseconds / champion.milliseconds,
+    }
+    everything = np.ones(candidate.scenes, np.int64)
+    numbers = {
+        "scene_measure": name,
+        "scores": {"candidate": candidate.statistic(everything), "champion": champion.statistic(everything)},
+        "difference_interval": [low, high],
+        "interval_confidence": 1 - 2 * alpha,
+        "bootstrap_rounds": rule.bootstrap_rounds,
+        "cost_ratio": cost,
+    }
+    if objections:
+        return Decision("refused", objections, numbers)
+    change = f"{name} changes by {100 * low:+.2f} to {100 * high:+.2f} points"
+    if low > 0:
+        return Decision("promoted", [f"Better: {change}."], numbers)
+    cheaper = [
+        f"{what} {ratio:.2f} of the champion's" for what, ratio in cost.items() if ratio <= promotion.cheaper_share
+    ]
+    if low >= -rule.margin and cheaper:
+        return Decision("promoted", [f"Not worse and cheaper: {change}; {', '.join(cheaper)}."], numbers)
+    verdict = "Not better" if low >= -rule.margin else "Not shown to be no worse"
+    return Decision("refused", [f"{verdict}: {change} (allowed {-100 * rule.margin:+.2f})."], numbers)
 
 
 def paired_interval(only_first: int, only_second: int, images: int, alpha: float) -> tuple[float, float]:

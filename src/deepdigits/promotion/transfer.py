@@ -26,6 +26,7 @@ from deepdigits.promotion import ledger
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION, RECORD
 from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
+from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, masked, open_store
 
 WEIGHTS = "model.safetensors"
@@ -123,7 +124,7 @@ def deliver(consignment: Consignment, dataset: DatasetIdentity, origin: str) -> 
     if not find_run(client, experiment, {"stage": stage, "model.sha256": model.tags["model.sha256"]}):
         _copy_run(client, experiment, consignment, dataset, origin)
     packaged = Packaged(
-        model=model.kind,
+        task=TASKS[model.kind],
         directory=consignment.package,
         dataset=dataset,
         metrics={key: value for key, value in consignment.measures.items() if key.startswith("test/")},

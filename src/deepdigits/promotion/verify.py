@@ -23,6 +23,7 @@ from deepdigits.onnx_models import golden_difference
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
 from deepdigits.registry import CANDIDATE
+from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store, store_uri
 
 LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")
@@ -103,8 +104,9 @@ def _lineage_checks(model: RegisteredModel) -> list[Check]:
         lock = subprocess.run(["git", "show", f"{commit}:requirements.lock"], capture_output=True, check=False).stdout
         same = sha256(lock) == model.tags.get("environment.sha256")
         checks.append(Check("its environment is that commit's requirements.lock", same, sha256(lock)[:12]))
-    if paths.MANIFEST.is_file():
-        data = json.loads(paths.MANIFEST.read_text(encoding="utf-8"))["sha256"]
+    manifest = TASKS[model.kind].data.manifest
+    if manifest.is_file():
+        data = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
         same = data == model.tags.get("dataset.sha256")
         checks.append(Check("its data are the ones here", same, str(model.tags.get("dataset.sha256"))[:12]))
     return checks

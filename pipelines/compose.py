@@ -1,0 +1,48 @@
+"""Stage `compose`: scenes of several digits, for detection and segmentation, from the images of each split."""
+
+from __future__ import annotations
+
+from deepdigits import paths
+from deepdigits.compute import use_threads
+from deepdigits.config.loading import read_params
+from deepdigits.config.scenes import Compose
+from deepdigits.config.sections import StageParams
+from deepdigits.data.manifest import validated_manifest
+from deepdigits.data.scene_manifest import ORIGINS, describe_scenes
+from deepdigits.data.scenes import compose, save_scenes
+from deepdigits.data.splits import load_split
+from deepdigits.errors import exits_cleanly
+from deepdigits.files import write_json
+from deepdigits.lineage import stage_lineage
+from deepdigits.tracking import DatasetIdentity, stage_run
+
+
+class Parameters(StageParams):
+    compose: Compose
+
+
+@exits_cleanly
+def main() -> None:
+    params = read_params(Parameters)
+    use_threads(params.compute.threads)
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    config = params.compose
+    composed = {}
+    for number, (name, origin) in enumerate(ORIGINS.items()):
+        look = config.stress if name == "stress" else config.look
+        split = load_split(paths.split_file(origin))
+        composed[name] = compose(split, getattr(config.scenes, name), look, [config.seed, number])
+        save_scenes(composed[name], paths.scene_file(name))
+    described = describe_scenes(manifest, composed)
+    write_json(paths.SCENE_MANIFEST, described)  # last: where it is, everything is
+
+    lineage = stage_lineage("compose", params.profile)
+    with stage_run(lineage, DatasetIdentity.of(described), "compose", {}, "compose") as run:
+        run.params({"compose": config.model_dump()})
+        run.metrics({f"{name}/scenes": float(len(scenes)) for name, scenes in composed.items()})
+        run.file(paths.SCENE_MANIFEST)
+        run.description(f"{described['title']}: " + ", ".join(f"{len(one):,} {name}" for name, one in composed.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""What the stages that train a network by validation loss share: track, train, write, log."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from deepdigits import paths
+from deepdigits.config.fit import CycleFit
+from deepdigits.files import file_sha256, write_csv, write_json
+from deepdigits.lineage import Lineage
+from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
+from deepdigits.training import Fitted, Metrics, OnEpoch, report_epoch, work_dir
+from deepdigits.weights import part_of, save_network
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is made.
+
+    Attributes:
+        name: of the model; it is written to models/NAME.
+        train: a folder for checkpoints and what to call after each epoch -> what training gave.
+        finish: sets what is fitted to the best epoch's weights afterwards, in place, and returns it by name.
+        headline: the measure of validation that a reader wants first, and how to show it.
+    """
+
+    name: str
+    net: BaseModel
+    fit: CycleFit
+    train: Callable[[Path, OnEpoch], Fitted]
+    finish: Callable[[Fitted], dict[str, float]]
+    headline: tuple[str, str]
+
+
+def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) -> None:
+    """Train, keep the best epoch, write models/NAME and what `dvc metrics` and `dvc plots` read, and log it all."""
+    checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.resume_key)
+    with stage_run(lineage, dataset, lineage.stage, {"model": recipe.name}, "training") as run:
+        run.params({"net": recipe.net.model_dump(), "fit": recipe.fit.model_dump()})
+
+        def on_epoch(epoch: int, metrics: Metrics) -> None:
+            run.metrics(metrics, step=epoch)
+            report_epoch(lineage.stage, epoch, recipe.fit.epochs, metrics)
+
+        fitted = recipe.train(checkpoints, on_epoch)
+        found = recipe.finish(fitted)
+        write_outputs(recipe, fitted, found, lineage.stage)
+        log_outputs(recipe, fitted, found, lineage.stage, run, dataset.title)
+    shutil.rmtree(checkpoints)
+
+
+def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str) -> None:
+    weights = part_of(fitted.state, "net.")
+    summary = {
+        **{f"val.{name}": value for name, value in validation_measures(fitted).items()},
+        **{f"val.{name}": value for name, value in found.items()},
+        "best_epoch": fitted.best_epoch + 1,
+        "parameters": sum(weight.numel() for key, weight in weights.items() if not is_statistic(key)),
+    }
+    save_network(recipe.name, recipe.net, weights, model_file(recipe.name))
+    write_csv(paths.PLOTS / f"{stage}.csv", fitted.history)
+    write_json(paths.METRICS / f"{stage}.json", {f"{recipe.name}.{key}": value for key, value in summary.items()})
+
+
+def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str, run: RunLog, title: str) -> None:
+    measures = validation_measures(fitted) | found
+    name, shown = recipe.headline
+    run.metrics({f"best/{key}": value for key, value in measures.items()})
+    run.tags({"model.sha256": file_sha256(model_file(recipe.name))})
+    run.file(paths.PLOTS / f"{stage}.csv", "history")
+    run.file(model_file(recipe.name), "weights")
+    run.description(
+        f"**{recipe.name.upper()}** on {title}. Best of {len(fitted.history)} epochs by validation loss: epoch "
+        f"{fitted.best_epoch + 1}, {name} **{measures[name]:{shown}}**. Test figures are in the run "
+        f"evaluate_{recipe.name}."
+    )
+
+
+def validation_measures(fitted: Fitted) -> dict[str, float]:
+    best = fitted.history[fitted.best_epoch]
+    return {key.removeprefix("val/"): value for key, value in best.items() if key.startswith("val/")}
+
+
+def model_file(name: str) -> Path:
+    return paths.MODELS / name / "model.safetensors"
+
+
+def is_statistic(key: str) -> bool:
+    """Whether it was measured rather than trained."""
+    return key.endswith(("running_mean", "running_var", "num_batches_tracked", "temperature.value", "threshold"))

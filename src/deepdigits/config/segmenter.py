@@ -1,0 +1,19 @@
+"""Section `train_segmenter`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepdigits.config.fit import CycleFit
+from deepdigits.config.sections import Positive, Section
+
+
+class SegmenterNet(Section):
+    widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+
+
+class TrainSegmenter(Section):
+    net: SegmenterNet
+    fit: CycleFit

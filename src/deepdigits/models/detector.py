@@ -1,0 +1,178 @@
+"""The detector: one network that says in one pass which digits a scene has and where.
+
+Anchor-free and one-stage, after FCOS (Tian et al., 2019, arXiv:1904.01355), with scores that are trained to be the
+overlap of the box they stand for (Li et al., 2020, arXiv:2006.04388).
+
+Boxes are float32 `(..., 4)` x, y, width, height in pixels of the scene, as in COCO.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.config.detector import DetectorNet
+from deepdigits.data.batches import to_unit
+from deepdigits.models.blocks import convolution
+from deepdigits.models.classifier import CLASSES
+
+BATCH = 100  # scenes answered at once
+STRIDE = 4  # pixels of the scene to one cell of the map that answers
+REACH = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
+NOTHING = -1  # the label of an empty place in a list of digits
+BOX_WEIGHT = 2.0  # of the loss of boxes against that of scores
+LEAST_SCORE = 0.02  # a box below it is none
+PRIOR = 0.01  # the score that every cell begins with
+
+
+class Detector(nn.Module):
+    """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 8 -> logits `(n, cells, 10)` and boxes
+    `(n, cells, 4)`, one per cell of 4 x 4 pixels, row by row.
+
+    Four levels of 3x3 convolutions, each at half the size of the one before; what the coarsest sees is added to the
+    one above it, and from there two heads answer. `threshold` is the score from which on a box is to be shown; it is
+    found after training, and the weights file carries it.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, config: DetectorNet):
+        super().__init__()
+        self.most, self.nms_iou = config.most, config.nms_iou
+        first, second, third, fourth = config.widths
+        self.fine = nn.Sequential(
+            convolution(1, first),
+            convolution(first, second, 2),
+            convolution(second, second),
+            convolution(second, third, 2),
+            convolution(third, third),
+            convolution(third, third),
+        )
+        self.coarse = nn.Sequential(
+            convolution(third, fourth, 2), convolution(fourth, fourth), convolution(fourth, fourth),
+            convolution(fourth, third, kernel=1),
+        )  # fmt: skip
+        self.joined = convolution(third, third)
+        scores, places = nn.Conv2d(third, CLASSES, 1), nn.Conv2d(third, 4, 1)
+        self.class_head = nn.Sequential(convolution(third, third), convolution(third, third), scores)
+        self.box_head = nn.Sequential(convolution(third, third), places)
+        for last, bias in ((scores, math.log(PRIOR / (1 - PRIOR))), (places, 0.0)):
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
+        self.register_buffer("threshold", torch.tensor(0.5))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        fine = self.fine(images.contiguous(memory_format=torch.channels_last))
+        context = F.interpolate(self.coarse(fine), size=fine.shape[2:], mode="nearest")
+        maps = self.joined(fine + context)
+        logits = self.class_head(maps).flatten(2).transpose(1, 2)
+        raw = self.box_head(maps).flatten(2).transpose(1, 2)
+        middle = cell_middles(fine.shape[2], fine.shape[3]) + raw[..., :2] * STRIDE
+        size = STRIDE * raw[..., 2:].clamp(-4, 4).exp() * 4
+        return logits, torch.cat([middle - size / 2, size], dim=2)
+
+
+def cell_middles(rows: int, columns: int) -> Tensor:
+    """x and y of the middle of every cell in pixels, `(rows * columns, 2)`."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return (torch.stack([x, y], dim=2).flatten(0, 1) + 0.5) * STRIDE
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of boxes `(..., 4)` that broadcast against each other."""
+    shared, union, _ = _areas(first, second)
+    return shared / union
+
+
+def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
+    """The same less the share of the hull that neither covers, -1 to 1 (Rezatofighi et al., 2019, arXiv:1902.09630)."""
+    shared, union, hull = _areas(first, second)
+    return shared / union - (hull - union) / hull
+
+
+def _areas(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    ends, other_ends = first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:]
+    shared = (torch.minimum(ends, other_ends) - torch.maximum(first[..., :2], second[..., :2])).clamp(min=0).prod(-1)
+    hull = (torch.maximum(ends, other_ends) - torch.minimum(first[..., :2], second[..., :2])).prod(-1)
+    return shared, first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - shared, hull
+
+
+def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Which digit of its scene each cell answers for, int64 `(n, cells)`, or `NOTHING`.
+
+    A cell within reach of several answers for the nearest.
+
+    Args:
+        middles: `(cells, 2)`.
+        boxes: `(n, digits, 4)`.
+        labels: int64 `(n, digits)`, `NOTHING` where there is no digit.
+    """
+    centres = boxes[..., :2] + boxes[..., 2:] / 2
+    distance = (middles[None, :, None] - centres[:, None]).abs().amax(dim=3)  # (n, cells, digits)
+    distance = distance.masked_fill((labels == NOTHING)[:, None], float("inf"))
+    nearest, which = distance.min(dim=2)
+    return which.masked_fill(nearest > REACH * STRIDE, NOTHING)
+
+
+def detection_loss(
+    logits: Tensor, found: Tensor, boxes: Tensor, labels: Tensor, middles: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The losses of scores and boxes, each over the number of cells that answer for a digit.
+
+    A score's target is the overlap of the cell's box with its digit in that digit's class, 0 in all others.
+    """
+    assigned = assign(middles, boxes, labels)
+    answers = assigned != NOTHING
+    count = answers.sum().clamp(min=1)
+    scene, cell = answers.nonzero(as_tuple=True)
+    digit = assigned[scene, cell]
+    box_loss = (1 - generalized_iou(found[scene, cell], boxes[scene, digit])).sum() / count
+    target = torch.zeros_like(logits)
+    target[scene, cell, labels[scene, digit]] = iou(found[scene, cell], boxes[scene, digit]).detach()
+    plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    score_loss = ((target - logits.sigmoid()).square() * plain).sum() / count
+    return score_loss, box_loss
+
+
+def select(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The best boxes of each scene, best first; those of a low score, or that overlap a better one too much, are all 0.
+
+    A box is suppressed by any better one, also by a suppressed one, which needs no loop (Bolya et al., 2019,
+    arXiv:1904.02689).
+
+    Returns:
+        boxes `(n, most, 4)`, scores `(n, most)` in 0 to 1, labels int64 `(n, most)`.
+    """
+    scores, labels = logits.sigmoid().max(dim=2)
+    scores, order = scores.topk(min(most, scores.shape[1]), dim=1)
+    labels = labels.gather(1, order)
+    boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
+    overlap = iou(boxes[:, :, None], boxes[:, None]).triu(diagonal=1)
+    kept = (overlap.amax(dim=1) <= nms_iou) & (scores >= LEAST_SCORE)
+    return boxes * kept.unsqueeze(2), scores * kept, labels * kept
+
+
+@torch.inference_mode()
+def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and labels, as of `select`, in scenes uint8 `(n, height, width)`."""
+    network.eval()
+    parts = []
+    for part in torch.from_numpy(images).split(BATCH):
+        logits, places = network(to_unit(part))
+        parts.append(select(logits, places, network.most, network.nms_iou))
+    boxes, scores, labels = (torch.cat(one).numpy() for one in zip(*parts, strict=True))
+    return boxes, scores, labels
+
+
+def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
+    """What is minimised, for digits float32 `(n, places, 5)`: label, x, y, width, height, the label `NOTHING` where
+    there is none."""
+    logits, found = net(images)
+    middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE)
+    scores, boxes = detection_loss(logits, found, digits[..., 1:], digits[..., 0].long(), middles)
+    return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes}

@@ -1,0 +1,16 @@
+"""The learning rate that all networks but the GAN are trained under."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+
+
+def one_cycle(module: pl.LightningModule, optimizer: Optimizer, peak: float) -> dict[str, Any]:
+    """One cycle over the whole training (Smith and Topin, 2017, arXiv:1708.07120), as `configure_optimizers` returns
+    it."""
+    schedule = OneCycleLR(optimizer, peak, total_steps=int(module.trainer.estimated_stepping_batches))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

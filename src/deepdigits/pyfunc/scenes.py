@@ -1,0 +1,24 @@
+"""Loaded by MLflow as code, never as a pickle: scenes in, all that the network answers out."""
+
+from __future__ import annotations
+
+import mlflow
+import numpy as np
+import onnxruntime
+from mlflow.pyfunc.model import PythonModelContext
+
+
+class SceneModel(mlflow.pyfunc.PythonModel):
+    """uint8 images `(n, height, width)` -> the outputs of the ONNX file by name."""
+
+    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        answers = self.session.run(None, {"images": np.asarray(model_input)})
+        return dict(zip((output.name for output in self.session.get_outputs()), answers, strict=True))
+
+
+mlflow.models.set_model(SceneModel())

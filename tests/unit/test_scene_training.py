@@ -1,0 +1,68 @@
+"""Training the detector and the segmenter: killed and resumed, it ends in the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from deepdigits.config.detector import DetectorNet
+from deepdigits.config.fit import CycleFit
+from deepdigits.config.segmenter import SegmenterNet
+from deepdigits.data.scenes import Scenes, compose, detection_targets
+from deepdigits.data.splits import Split
+from deepdigits.models import detector, segmenter
+from deepdigits.models.scene_training import SceneTraining
+from deepdigits.scene_training import fit_scenes
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.training import Fitted
+from deepdigits.weights import part_of, save_network
+from tests.unit.test_scenes import LOOK
+from tests.unit.test_training import KillAt, KilledError, equal
+
+FIT = CycleFit(
+    epochs=2, steps_per_epoch=8, batch_size=8, max_learning_rate=0.01, weight_decay=0.01, gradient_clip=1.0, seed=3
+)
+NETS = {
+    "detector": DetectorNet(widths=(4, 8, 8, 8), most=10, nms_iou=0.5),
+    "segmenter": SegmenterNet(widths=(4, 8, 8, 8)),
+}
+
+
+@pytest.fixture(scope="module")
+def scenes(digits: tuple[Split, Split]) -> tuple[Scenes, Scenes]:
+    return compose(digits[0], 64, LOOK, [1]), compose(digits[0], 16, LOOK, [2])
+
+
+def train(kind: str, scenes: tuple[Scenes, Scenes], directory: Path, *extra: Callback) -> Fitted:
+    torch.manual_seed(FIT.seed)
+    if kind == "detector":
+        module = SceneTraining(detector.Detector(NETS[kind]), detector.losses, FIT)
+        pairs = [(one.images, detection_targets(one)) for one in scenes]
+    else:
+        module = SceneTraining(segmenter.Segmenter(NETS[kind]), segmenter.losses, FIT)
+        pairs = [(one.images, one.semantic) for one in scenes]
+    return fit_scenes(module, pairs[0], pairs[1], FIT, directory, lambda *_: None, extra)
+
+
+@pytest.mark.parametrize("step", [3, 12])
+@pytest.mark.parametrize("kind", NETS)
+def test_a_killed_training_resumes_to_the_same_weights(
+    kind: str, step: int, scenes: tuple[Scenes, Scenes], tmp_path: Path
+) -> None:
+    alone = train(kind, scenes, tmp_path / "alone")
+    with pytest.raises(KilledError):
+        train(kind, scenes, tmp_path / "killed", KillAt(step))
+    resumed = train(kind, scenes, tmp_path / "killed")
+    assert equal(alone.state, resumed.state)
+    assert alone.history == resumed.history
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_a_network_comes_back_from_its_file(kind: str, scenes: tuple[Scenes, Scenes], tmp_path: Path) -> None:
+    fitted = train(kind, scenes, tmp_path / "fit")
+    weights = part_of(fitted.state, "net.")
+    save_network(kind, NETS[kind], weights, tmp_path / "model.safetensors")
+    assert equal(dict(TASKS[kind].load(tmp_path / "model.safetensors").state_dict()), weights)

@@ -1,0 +1,230 @@
+"""Scenes composed of digits: exact boxes and masks, the same whatever else is drawn; and their gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepdigits.config.scenes import Digits, Look, Scale
+from deepdigits.data.expectations import check
+from deepdigits.data.scene_expectations import ROW_NAMES, scene_expectations
+from deepdigits.data.scene_frame import digit_frame, mask_boxes, scene_frame, scene_split_frame
+from deepdigits.data.scene_manifest import describe_scenes
+from deepdigits.data.scenes import (
+    Scenes,
+    box_iou,
+    compose,
+    detection_targets,
+    load_scenes,
+    numbers_in_scene,
+    save_scenes,
+)
+from deepdigits.data.splits import Split
+from deepdigits.errors import UserError
+
+LOOK = Look(
+    size=84,
+    digits=Digits(least=1, most=6),
+    scale=Scale(smallest=0.75, largest=1.4),
+    rotate_degrees=15.0,
+    max_overlap=0.08,
+    faintest_ink=0.6,
+    brightest_background=0.3,
+    fragments=6,
+    noise=0.06,
+)
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def origins(digits: tuple[Split, Split]) -> dict[str, Split]:
+    return {"train": digits[0], "test": digits[1]}
+
+
+@pytest.fixture(scope="module")
+def scenes(origins: dict[str, Split]) -> dict[str, Scenes]:
+    return {name: compose(split, COUNT, LOOK, [1, number]) for number, (name, split) in enumerate(origins.items())}
+
+
+def test_boxes_are_those_of_the_masks_and_keep_the_stated_overlap(scenes: dict[str, Scenes]) -> None:
+    for one in scenes.values():
+        boxes, areas = mask_boxes(one)
+        assert (boxes == one.boxes).all()
+        assert areas.min() >= 12
+        counts = np.bincount(one.scene, minlength=COUNT)
+        assert counts.min() >= 1
+        assert counts.max() <= 6
+        for row in range(COUNT):
+            own = one.boxes[one.scene == row]
+            assert (box_iou(own, own) - np.eye(len(own)) <= LOOK.max_overlap).all()
+            digits = set(one.labels[one.scene == row] + 1)
+            assert set(np.unique(one.semantic[row])) <= {0} | digits
+
+
+def test_a_scene_does_not_depend_on_the_scenes_drawn_with_it(
+    origins: dict[str, Split], scenes: dict[str, Scenes]
+) -> None:
+    few = compose(origins["train"], 7, LOOK, [1, 0])
+    assert (few.images == scenes["train"].images[:7]).all()
+    assert (few.boxes == scenes["train"].boxes[: len(few.boxes)]).all()
+    other = compose(origins["train"], 7, LOOK, [2, 0])
+    assert (other.images != few.images).any()
+
+
+def test_where_digits_overlap_the_uppermost_counts_and_both_masks_are_kept(scenes: dict[str, Scenes]) -> None:
+    one = scenes["train"]
+    shared = (one.instances & (one.instances - 1) != 0) & (one.instances > 0)
+    assert shared.any()
+    row, y, x = np.argwhere(shared)[0]
+    highest = int(one.instances[row, y, x]).bit_length() - 1
+    label = one.labels[one.scene == row][highest]
+    assert one.semantic[row, y, x] == 1 + label
+
+
+@settings(max_examples=20, deadline=None)
+@given(most=st.integers(1, 20), size=st.sampled_from([84, 128]), overlap=st.floats(0, 0.5), seed=st.integers(0, 10**6))
+def test_any_look_gives_true_boxes(most: int, size: int, overlap: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    images = np.zeros((4, 28, 28), np.uint8)
+    images[:, 6:22, 8:20] = rng.integers(150, 256, (4, 16, 12))
+    changes = {"size": size, "digits": Digits(least=1, most=most), "max_overlap": overlap}
+    one = compose(Split(images, np.arange(4)), 3, LOOK.model_copy(update=changes), [seed])
+    boxes, _ = mask_boxes(one)
+    assert (boxes == one.boxes).all()
+    assert (one.boxes[:, :2] >= 0).all()
+    assert (one.boxes[:, :2] + one.boxes[:, 2:] <= size).all()
+    assert ((one.semantic > 0) == (one.instances > 0)).all()
+
+
+def test_targets_hold_every_digit_once(scenes: dict[str, Scenes]) -> None:
+    one = scenes["test"]
+    targets = detection_targets(one)
+    there = targets[..., 0] >= 0
+    assert there.sum() == len(one.labels)
+    assert (targets[there][:, 0] == one.labels).all()
+    assert (targets[there][:, 1:] == one.boxes).all()
+    assert (targets[~there] == -1).all()
+
+
+def test_scenes_are_stored_as_they_are(scenes: dict[str, Scenes], tmp_path: Path) -> None:
+    save_scenes(scenes["test"], tmp_path / "a.npz")
+    save_scenes(load_scenes(tmp_path / "a.npz"), tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(b"PK\x03\x04 no more")
+    with pytest.raises(UserError, match="dvc repro --force compose"):
+        load_scenes(tmp_path / "a.npz")
+    with pytest.raises(UserError, match="Run: dvc repro compose"):
+        load_scenes(tmp_path / "none.npz")
+
+
+def test_the_manifest_names_the_content(scenes: dict[str, Scenes]) -> None:
+    manifest = {"name": "digits", "title": "digits", "source": "here", "sha256": "0"}
+    described = describe_scenes(manifest, scenes)
+    boxes = scenes["test"].boxes.copy()
+    boxes[0, 0] += 1
+    moved = describe_scenes(manifest, {**scenes, "test": replace(scenes["test"], boxes=boxes)})
+    assert described["sha256"] != moved["sha256"]
+    assert described["splits"]["train"] == moved["splits"]["train"]
+
+
+def verdict_on(scenes: dict[str, Scenes], origins: dict[str, Split]) -> list[str]:
+    looks = dict.fromkeys(scenes, LOOK)
+    frames = {
+        "digits": digit_frame(scenes, origins, looks),
+        "scenes": scene_frame(scenes, looks),
+        "scene_splits": scene_split_frame(scenes, dict.fromkeys(scenes, COUNT)),
+    }
+    return [outcome.name for outcome in check(frames, scene_expectations(), ROW_NAMES, 5).failed]
+
+
+def test_composed_scenes_pass(scenes: dict[str, Scenes], origins: dict[str, Split]) -> None:
+    assert verdict_on(scenes, origins) == []
+
+
+def changed(name: str, change: Callable[[np.ndarray], None]) -> Callable[[Scenes], Scenes]:
+    def apply(one: Scenes) -> Scenes:
+        array = getattr(one, name).copy()
+        change(array)
+        return replace(one, **{name: array})
+
+    return apply
+
+
+def put(where: object, value: object) -> Callable[[np.ndarray], None]:
+    return lambda array: array.__setitem__(where, value)
+
+
+def one_label(one: Scenes) -> Scenes:
+    return replace(one, labels=np.full_like(one.labels, 3))
+
+
+FAULTS = {
+    "a box moved": (changed("boxes", put((0, 0), 1)), "every box is the least one around the digit's mask"),
+    "a box out of the scene": (changed("boxes", put((0, 2), 90)), "every box lies inside its scene"),
+    "a label that is no digit": (changed("labels", put(0, 10)), "every digit in a scene is one of 0 to 9"),
+    "labels exchanged": (
+        changed("labels", lambda labels: labels.__setitem__(slice(None), np.roll(labels, 1))),
+        "every digit has the label of the image it was made from",
+    ),
+    "a mask lost": (changed("instances", put(0, 0)), "every digit has a mask (12 pixels or more)"),
+    "semantic masks lost": (
+        changed("semantic", put(0, 0)),
+        "semantic and instance masks agree where there are digits",
+    ),
+    "a blank scene": (changed("images", put(0, 0)), "no scene is blank (pixel deviation of 3 or more)"),
+    "a scene twice": (
+        changed("images", lambda images: images.__setitem__(0, images[1])),
+        "no scene stands twice",
+    ),
+    "one digit alone": (one_label, "no digit prevails in a split's scenes"),
+    "two boxes in one place": (
+        lambda one: replace(one, boxes=np.concatenate([one.boxes[:1], one.boxes[:1], one.boxes[2:]])),
+        "no two boxes of a scene overlap by more than is allowed",
+    ),
+    "scenes missing": (
+        lambda one: compose_less(one),
+        "every split has its expected number of scenes",
+    ),
+}
+
+
+def compose_less(one: Scenes) -> Scenes:
+    kept = one.scene < COUNT - 1
+    arrays = {name: getattr(one, name)[kept] for name in ("scene", "boxes", "labels", "sources")}
+    return Scenes(one.images[:-1], one.semantic[:-1], one.instances[:-1], **arrays)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_in_scenes_is_named(name: str, scenes: dict[str, Scenes], origins: dict[str, Split]) -> None:
+    change, said = FAULTS[name]
+    faulty = {**scenes, "train": change(first_with_two_digits_first(scenes["train"]))}
+    assert said in verdict_on(faulty, origins)
+
+
+def first_with_two_digits_first(one: Scenes) -> Scenes:
+    """So that the first two boxes are of one scene."""
+    rows = np.argsort(-np.bincount(one.scene, minlength=COUNT), kind="stable")
+    order = np.concatenate([np.flatnonzero(one.scene == row) for row in rows])
+    place = np.empty(COUNT, np.int64)
+    place[rows] = np.arange(COUNT)
+    pixels = {name: getattr(one, name)[rows] for name in ("images", "semantic", "instances")}
+    lists = {name: getattr(one, name)[order] for name in ("boxes", "labels", "sources")}
+    return Scenes(**pixels, scene=place[one.scene[order]], **lists)
+
+
+def test_a_test_digit_in_the_training_scenes_is_named(digits: tuple[Split, Split]) -> None:
+    train, test = digits
+    leaky = Split(np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels]))
+    origins = {"train": leaky, "test": test}
+    scenes = {name: compose(split, COUNT, LOOK, [3]) for name, split in origins.items()}
+    assert any("a test digit in train" in name for name in verdict_on(scenes, origins))
+
+
+def test_numbers_count_within_each_scene() -> None:
+    assert numbers_in_scene(np.array([0, 0, 2, 2, 2, 5])).tolist() == [0, 1, 0, 1, 2, 0]
