@@ -29,7 +29,10 @@ class Segmenter(nn.Module):
         self.level2 = nn.Sequential(convolution(first, second, 2), convolution(second, second))
         self.level3 = nn.Sequential(convolution(second, third, 2), convolution(third, third))
         self.level4 = nn.Sequential(
-            convolution(third, fourth, 2), convolution(fourth, fourth), convolution(fourth, fourth)
+            convolution(third, fourth, 2),
+            convolution(fourth, fourth),
+            convolution(fourth, fourth),
+            convolution(fourth, fourth),
         )
         self.back3 = _Back(fourth, third)
         self.back2 = _Back(third, second)
@@ -51,7 +54,7 @@ class _Back(nn.Module):
     def __init__(self, coarse: int, fine: int):
         super().__init__()
         self.narrow = convolution(coarse, fine, kernel=1)
-        self.blend = nn.Sequential(convolution(fine, fine), convolution(fine, fine))
+        self.blend = convolution(fine, fine)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         blended: Tensor = self.blend(F.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest") + fine)
