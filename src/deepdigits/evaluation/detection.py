@@ -136,7 +136,8 @@ def precision_recall(matches: Matches, column: int) -> tuple[list[float], list[f
 
 def _by_size(scenes: Scenes, found: Found) -> dict[str, float]:
     judged = _judge(scenes, found, SIZES)
-    judged.accumulate()
+    with contextlib.redirect_stdout(io.StringIO()):
+        judged.accumulate()
     precision = judged.eval["precision"]  # thresholds, recalls, classes, sizes, limits of boxes per scene
     means = {}
     for index, name in enumerate(SIZES):
