@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 BATCH = 1000
+SCENE_BATCH = 100
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -59,6 +60,22 @@ class OnnxGenerator:
         rows = np.array_split(np.arange(len(digits)), max(1, -(-len(digits) // BATCH)))
         parts = [self.session.run(["images"], {"noise": noise[part], "digit": digits[part]})[0] for part in rows]
         return np.asarray((np.concatenate(parts) * 255).round().astype(np.uint8))
+
+
+class OnnxScenes:
+    """Answers for scenes uint8 `(n, height, width)`, in batches."""
+
+    def __init__(self, path: Path, threads: int = 1):
+        self.session = open_session(path, threads)
+        self.outputs = [output.name for output in self.session.get_outputs()]
+
+    def answer(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """All outputs by name."""
+        parts = np.array_split(images, max(1, -(-len(images) // SCENE_BATCH)))
+        answers = [self.session.run(self.outputs, {"images": part}) for part in parts]
+        return {
+            name: np.concatenate(column) for name, column in zip(self.outputs, zip(*answers, strict=True), strict=True)
+        }
 
 
 def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str, np.ndarray]]) -> list[float]:

@@ -11,20 +11,31 @@ import torch
 from starlette.testclient import TestClient
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.detector import DetectorNet
 from deepdigits.config.gan import GanNet
+from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.files import write_bytes
 from deepdigits.models.cnn import Cnn
+from deepdigits.models.detector import Detector
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
+from deepdigits.models.segmenter import Segmenter
 from deepdigits.packaging import Exported, export_onnx
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import ChampionWatch, Served, open_network
 from deepdigits.serving.fast_path import FastPath
 from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
+from deepdigits.tasks.detector import ExportedDetector
 from deepdigits.tasks.gan import ExportedGenerator
+from deepdigits.tasks.segmenter import ExportedSegmenter
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
-NOISE = {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)}
+SCENES = {"images": np.zeros((2, 84, 84), np.uint8)}
+INPUTS = {
+    "gan": {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)},
+    "detector": SCENES,
+    "segmenter": SCENES,
+}
 
 
 class StillWatch(ChampionWatch):
@@ -44,11 +55,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
         "cnn": ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval()),
         "rnn": ExportedClassifier(make_rnn(rnn).eval()),
         "gan": ExportedGenerator(Generator(gan).eval()),
+        "detector": ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), most=12, nms_iou=0.5)).eval()),
+        "segmenter": ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval()),
     }
     found = {}
     for kind, module in modules.items():
         path = folder / f"{kind}.onnx"
-        write_bytes(path, export_onnx(module, NOISE if kind == "gan" else IMAGES))
+        write_bytes(path, export_onnx(module, INPUTS.get(kind, IMAGES)))
         found[kind] = Served(
             f"mnist-{kind}", kind, 3, {"git.commit": "c" * 40}, {"test/accuracy": 0.1}, open_network(kind, path, 1)
         )

@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from deepdigits.onnx_models import OnnxScenes
 from deepdigits.serving.app import create_app
 from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
-from deepdigits.serving.champions import Served, champions_of
+from deepdigits.serving.champions import KINDS, Served, champions_of
+from deepdigits.serving.scenes import place
 from deepdigits.serving.together import Together
 from tests.serving.conftest import StillWatch
 
@@ -65,10 +67,42 @@ def test_generate_gives_the_same_image_for_the_same_seed(client: TestClient) -> 
 
 def test_models_are_listed_with_version_aliases_metrics_and_origin(client: TestClient) -> None:
     models = client.get("/v1/models").json()["models"]
-    assert [model["name"] for model in models] == ["mnist-cnn", "mnist-rnn", "mnist-gan"]
+    assert [model["name"] for model in models] == [f"mnist-{kind}" for kind in KINDS]
     assert models[0]["aliases"] == ["champion"]
     assert models[0]["metrics"] == {"test/accuracy": 0.1}
     assert models[0]["tags"]["git.commit"] == "c" * 40
+
+
+def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dict[str, Served]) -> None:
+    scenes = RNG.integers(0, 256, (3, 84, 84)).astype(np.uint8)
+    detector, segmenter = (served[kind].network for kind in ("detector", "segmenter"))
+    assert isinstance(detector, OnnxScenes)
+    assert isinstance(segmenter, OnnxScenes)
+    masks = client.post("/v1/segment", json={"images": scenes.tolist()}).json()
+    assert masks["masks"] == segmenter.answer(scenes)["semantic"].tolist()
+    found = {  # an untrained network finds nothing
+        "boxes": RNG.uniform(0, 40, (3, 5, 4)),
+        "scores": RNG.uniform(0.1, 1, (3, 5)),
+        "labels": RNG.integers(0, 10, (3, 5)),
+        "shown": RNG.uniform(size=(3, 5)) < 0.5,
+    }
+    assert client.post("/v1/detect", json={"images": scenes.tolist()}).json()["scenes"] == [[], [], []]
+    detector.answer = lambda _images: found  # type: ignore[method-assign]
+    try:
+        answer = client.post("/v1/detect", json={"images": scenes.tolist()}).json()
+    finally:
+        del detector.answer
+    for row, digits in enumerate(answer["scenes"]):
+        assert [digit["label"] for digit in digits] == found["labels"][row][found["shown"][row]].tolist()
+        assert np.allclose([digit["box"] for digit in digits], found["boxes"][row][found["shown"][row]], atol=0.01)
+
+
+def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
+    wide = np.zeros((100, 200), np.uint8)
+    placed = place(wide)
+    assert placed.image.shape == (84, 84)
+    assert placed.top == 21
+    assert placed.back(np.array([42, 42, 21, 8.4])) == [100, 50, 50, 20]
 
 
 @pytest.mark.parametrize(
@@ -87,6 +121,8 @@ def test_models_are_listed_with_version_aliases_metrics_and_origin(client: TestC
         ("/v1/classify", {"images": [[[0] * 28] * 28], "model": "rnn"}, 422, "model: Extra inputs"),
         ("/v1/classify", {"images": [[[0] * 28] * 28] * (MAX_BATCH + 1)}, 422, "at most 256"),
         ("/v1/classify?model=gan", {"images": [[[0] * 28] * 28]}, 422, "query.model: Input should be 'cnn'"),
+        ("/v1/detect", {"images": [[[0] * 28] * 28]}, 422, "images.0: List should have at least 84"),
+        ("/v1/segment", {"images": [[[0] * 84] * 84] * 33}, 422, "at most 32"),
         ("/v1/generate", {"digits": [10]}, 422, "digits.0: Input should be less than or equal to 9"),
         ("/v1/generate", {"digits": [1], "seeds": [-1]}, 422, "seeds.0"),
         ("/v1/generate", {"digits": [1], "seeds": [1, 2]}, 422, "2 seeds for 1 digits"),

@@ -8,7 +8,8 @@ from starlette.testclient import TestClient
 
 from deepdigits.serving.fast_path import FastPath
 
-OPERATIONS = ("POST /v1/classify", "POST /v1/generate", "GET /v1/models", "GET /healthz", "GET /readyz", "GET /metrics")
+POSTS = ("POST /v1/classify", "POST /v1/detect", "POST /v1/segment", "POST /v1/generate")
+OPERATIONS = (*POSTS, "GET /v1/models", "GET /healthz", "GET /readyz", "GET /metrics")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime import InferenceSession
 from sklearn.neighbors import NearestNeighbors
 
 from deepdigits import paths
@@ -28,14 +27,13 @@ from deepdigits.evaluation.generated import (
 from deepdigits.evaluation.robustness import corrupted_accuracy
 from deepdigits.files import sha256
 from deepdigits.inference import probabilities
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, latencies, open_session
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxScenes, latencies
 from deepdigits.promotion.registered import RegisteredModel
 from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, SceneScore
 from deepdigits.synthesis import classifier_of_generated
 from deepdigits.tasks.task import Task
 
 LATENCY_IMAGES = 300
-SCENE_BATCH = 100
 
 
 def score_classifiers(
@@ -107,26 +105,17 @@ def score_scenes(
 ) -> dict[str, SceneScore]:
     """The score of each detector or segmenter by role."""
     assert task.score
-    sessions = {role: open_session(model.onnx, threads) for role, model in models.items()}
-    single = [open_session(model.onnx, 1) for model in models.values()]
+    single = [OnnxScenes(model.onnx).session for model in models.values()]
     feeds = [{"images": scenes.images[row : row + 1]} for row in range(min(LATENCY_IMAGES, len(scenes)))]
     times = dict(zip(models, latencies(single, feeds), strict=True))
     scores = {}
     for role, model in models.items():
-        judged = task.score(answer_scenes(sessions[role], scenes.images), scenes)
+        judged = task.score(OnnxScenes(model.onnx, threads).answer(scenes.images), scenes)
         measures = {f"{task.name}.test.{key}": value for key, value in judged.measures.items()}
         scores[role] = SceneScore(
             judged.name, judged.statistic, len(scenes), measures, parameter_count(model.onnx), times[role]
         )
     return scores
-
-
-def answer_scenes(session: InferenceSession, images: np.ndarray) -> dict[str, np.ndarray]:
-    """All outputs by name for images `(n, height, width)`."""
-    names = [output.name for output in session.get_outputs()]
-    parts = np.array_split(images, max(1, -(-len(images) // SCENE_BATCH)))
-    answers = [session.run(names, {"images": part}) for part in parts]
-    return {name: np.concatenate(column) for name, column in zip(names, zip(*answers, strict=True), strict=True)}
 
 
 def frozen_scenes(manifest: Mapping[str, Any]) -> Scenes:

@@ -17,8 +17,8 @@ from starlette.concurrency import run_in_threadpool
 
 from deepdigits.onnx_models import OnnxGenerator
 from deepdigits.serving.bodies import (
+    MAX_BATCH,
     MAX_BODY,
-    UPLOADS,
     Answer,
     ClassifyAnswer,
     ClassifyBody,
@@ -29,12 +29,14 @@ from deepdigits.serving.bodies import (
     Reader,
     Reading,
     read_images,
+    uploads,
 )
 from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.fast_path import FastPath
 from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import BodyLimit
 from deepdigits.serving.problems import Problem, add_problem_handlers, describe_errors, documented
+from deepdigits.serving.scenes import ScenesBody, add_scene_routes
 from deepdigits.serving.telemetry import Measured, Telemetry
 from deepdigits.serving.together import Together
 
@@ -49,12 +51,15 @@ def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastPath:
         yield
         task.cancel()
 
-    app = FastAPI(title="deepdigits", summary="Handwritten digits, read and drawn.", lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="deepdigits", summary="Handwritten digits, read, found and drawn.", lifespan=lifespan, redoc_url=None
+    )
     telemetry = Telemetry()
     app.add_middleware(BodyLimit, limit=MAX_BODY)
     app.add_middleware(Measured, telemetry=telemetry)
     add_problem_handlers(app)
     _add_models(app, watch, telemetry)
+    add_scene_routes(app, watch, telemetry)
     _add_operations(app, watch, telemetry)
     _add_schemas(app)
     return FastPath(app, partial(_read, watch, telemetry), telemetry)
@@ -70,7 +75,7 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> Non
     @app.post(
         "/v1/classify",
         responses=documented(400, 413, 415, 422, 503),
-        openapi_extra=UPLOADS,
+        openapi_extra=uploads("ClassifyBody", MAX_BATCH, "one digit each"),
         response_model=ClassifyAnswer,
     )
     async def classify(
@@ -86,7 +91,7 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> Non
     ) -> Response | GenerateAnswer:
         """Draw digits. The same digit and seed always give the same image."""
         body = _parse_generate(await request.body())
-        served = _serving(watch, "gan")
+        served = watch.serving("gan")
         seeds = np.array(range(len(body.digits)) if body.seeds is None else body.seeds, np.int64)
         images = await run_in_threadpool(
             cast(OnnxGenerator, served.network).draw, np.array(body.digits, np.int64), seeds
@@ -131,7 +136,7 @@ def _add_schemas(app: FastAPI) -> None:
     """Put the bodies that are read by hand, in order to bound and to dispatch them, into the OpenAPI document."""
     document = app.openapi()
     schemas = document["components"]["schemas"]
-    for body in (ClassifyBody, GenerateBody):
+    for body in (ClassifyBody, GenerateBody, ScenesBody):
         schemas[body.__name__] = body.model_json_schema(ref_template="#/components/schemas/{model}")
     document["paths"]["/v1/generate"]["post"]["requestBody"] = {
         "required": True,
@@ -144,15 +149,8 @@ def _add_schemas(app: FastAPI) -> None:
     schemas.pop("ValidationError", None)
 
 
-def _serving(watch: ChampionWatch, kind: str) -> Served:
-    served = watch.current.get(kind)
-    if served is None:
-        raise Problem(503, f"There is no champion of kind {kind}. Make one: deepdigits promote NAME-{kind}")
-    return served
-
-
 async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, model: Reader) -> Response:
-    served = [_serving(watch, kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
+    served = [watch.serving(kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
     results = [await _read_by(one, images) for one in served]
     for one in served:
         telemetry.images.labels(one.name).inc(len(images))

@@ -87,30 +87,21 @@ class ModelsAnswer(BaseModel):
     models: list[ModelEntry]
 
 
-UPLOADS: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/ClassifyBody"}},
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "files": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                            "minItems": 1,
-                            "maxItems": MAX_BATCH,
-                            "description": "PNG or JPEG pictures of one digit each.",
-                        }
-                    },
-                }
-            },
-        },
+def uploads(body: str, most: int, what: str) -> dict[str, Any]:
+    """The OpenAPI entry of a request that is JSON of schema `body`, or up to `most` pictures."""
+    files = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "minItems": 1,
+        "maxItems": most,
+        "description": f"PNG or JPEG pictures of {what}.",
     }
-}
+    form = {"type": "object", "required": ["files"], "additionalProperties": False, "properties": {"files": files}}
+    content = {
+        "application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": content}}
 
 
 async def read_images(request: Request) -> np.ndarray:
@@ -125,7 +116,8 @@ async def read_images(request: Request) -> np.ndarray:
     if kind == "application/json":
         return parse_json(await request.body())
     if kind == "multipart/form-data":
-        return await _read_uploads(request)
+        inks = await read_uploads(request, MAX_BATCH)
+        return np.stack([ink if ink.shape == (SIZE, SIZE) else as_mnist(ink) for ink in inks])
     raise Problem(415, f"Content type {kind or 'none'!r} is not read; send application/json or multipart/form-data.")
 
 
@@ -155,8 +147,13 @@ def _parse_plain(body: bytes) -> np.ndarray | None:
     return np.frombuffer(pixels, np.uint8).reshape(-1, SIZE, SIZE) if plain and len(document) == 1 else None
 
 
-async def _read_uploads(request: Request) -> np.ndarray:
-    async with request.form(max_files=MAX_BATCH, max_fields=1) as form:
+async def read_uploads(request: Request, most: int) -> list[np.ndarray]:
+    """Each uploaded picture as uint8 `(height, width)`, ink bright on dark.
+
+    Raises:
+        Problem: 422 for none, more than `most`, or what is no picture.
+    """
+    async with request.form(max_files=most, max_fields=1) as form:
         files = form.getlist("files")
         if not files or not all(isinstance(file, FormFile) for file in files):
             raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
@@ -164,8 +161,7 @@ async def _read_uploads(request: Request) -> np.ndarray:
         for number, file in enumerate(files):
             assert isinstance(file, UploadFile | FormFile)
             try:
-                ink = decode(await file.read())
+                images.append(decode(await file.read()))
             except BadImageError as error:
                 raise Problem(422, f"files.{number}: {error}.") from None
-            images.append(ink if ink.shape == (SIZE, SIZE) else as_mnist(ink))
-    return np.stack(images)
+    return images

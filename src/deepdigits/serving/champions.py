@@ -12,15 +12,19 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, golden_difference
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxScenes, golden_difference
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
+from deepdigits.serving.problems import Problem
 from deepdigits.serving.together import Together
 from deepdigits.tracking import open_store, store_uri
 
-KINDS = ("cnn", "rnn", "gan")
+KINDS = ("cnn", "rnn", "gan", "detector", "segmenter")
 GOLDEN_TOLERANCE = 1e-4
 log = logging.getLogger("uvicorn.error")
+
+
+Network = Together | OnnxGenerator | OnnxScenes
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Served:
     version: int
     tags: Mapping[str, str]
     measures: Mapping[str, float]
-    network: Together | OnnxGenerator
+    network: Network
 
 
 Champions = Mapping[str, Served]
@@ -47,6 +51,17 @@ class ChampionWatch:
         self.aliases: Mapping[str, Mapping[str, int]] = {}
         self.failures = 0
         self.reloads = 0
+
+    def serving(self, kind: str) -> Served:
+        """The champion of a kind.
+
+        Raises:
+            Problem: 503, there is none.
+        """
+        served = self.current.get(kind)
+        if served is None:
+            raise Problem(503, f"There is no champion of kind {kind}. Make one: deepdigits promote NAME-{kind}")
+        return served
 
     def refresh(self) -> None:
         """Load what has changed. A store that does not answer, or a file that is not what was registered, leaves the
@@ -102,5 +117,9 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
     return Served(name, model.kind, version, model.tags, measures, network)
 
 
-def open_network(kind: str, onnx: Path, threads: int) -> Together | OnnxGenerator:
-    return OnnxGenerator(onnx, threads) if kind == "gan" else Together(OnnxClassifier(onnx, threads).probabilities)
+def open_network(kind: str, onnx: Path, threads: int) -> Network:
+    if kind == "gan":
+        return OnnxGenerator(onnx, threads)
+    if kind in ("cnn", "rnn"):
+        return Together(OnnxClassifier(onnx, threads).probabilities)
+    return OnnxScenes(onnx, threads)
