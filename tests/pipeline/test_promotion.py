@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deepdigits.data.scenes import load_scenes, save_scenes
 from deepdigits.errors import UserError
 from deepdigits.files import read_json
 from deepdigits.promotion.promote import rollback
@@ -157,13 +159,37 @@ def test_rollback_without_a_champion_before_says_so(cnn: str) -> None:
         rollback(cnn)
 
 
-@pytest.mark.parametrize("model", ["rnn", "gan"])
+@pytest.mark.parametrize("model", ["rnn", "gan", "detector", "segmenter"])
 def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-{model}"
     outcome = decide(name)
     assert outcome.action == "promoted", outcome.reasons
     if model == "gan":
         assert "are by the CNN" in outcome.record
+
+
+def test_a_segmenter_of_noise_is_refused_by_paired_scenes(here: Path, two_versions: Workspace) -> None:
+    name = f"{read_json(Path('data/processed/manifest.json'))['name']}-segmenter"
+    decide(name)
+    forget_stores()
+    done = Workspace(here, two_versions.environment).python("-m", "tests.pipeline.changed_model", "segmenter", "2.0")
+    assert done.returncode == 0, done.stderr
+    outcome = decide(name)
+    assert outcome.action == "refused"
+    assert "Paired bootstrap over scenes" in outcome.record
+    assert outcome.numbers["scores"]["candidate"] < outcome.numbers["scores"]["champion"]
+
+
+def test_scenes_changed_since_they_were_described_are_not_judged_on(here: Path) -> None:
+    name = f"{read_json(Path('data/processed/manifest.json'))['name']}-detector"
+    path = Path("data/scenes/test.npz")
+    scenes = load_scenes(path)
+    boxes = scenes.boxes.copy()
+    boxes[0, 2] += 1
+    path.unlink()  # it may be a link into DVC's cache
+    save_scenes(replace(scenes, boxes=boxes), path)
+    with pytest.raises(UserError, match="dvc repro --force compose"):
+        decide(name)
 
 
 def test_a_worse_generator_is_refused_by_its_intervals(here: Path, two_versions: Workspace) -> None:

@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import Error, Page, sync_playwright
 
 from deepdigits.files import read_json
+from deepdigits.serving.champions import KINDS
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.servers import free_port, wait_for
 
@@ -28,7 +29,7 @@ def champions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Wor
     workspace = smoke.copy(tmp_path_factory.mktemp("serving") / "clone")
     workspace.environment["PYTHONPATH"] = "src:."
     dataset = read_json(workspace.root / "data/processed/manifest.json")["name"]
-    for kind in ("cnn", "rnn", "gan"):
+    for kind in KINDS:
         done = workspace.run("deepdigits", "promote", f"{dataset}-{kind}")
         assert done.returncode == 0, done.stdout
     done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
@@ -64,7 +65,7 @@ def models(url: str) -> dict[str, int]:
 
 def test_champions_answer_as_pytorch_did(server: tuple[subprocess.Popen[bytes], str], smoke: Workspace) -> None:
     _, url = server
-    assert models(url) == {"cnn": 1, "rnn": 1, "gan": 1}
+    assert models(url) == dict.fromkeys(KINDS, 1)
     for kind in ("cnn", "rnn"):
         golden = np.load(smoke.root / f"models/{kind}/golden.npz")
         (result,) = post(f"{url}/v1/classify?model={kind}", {"images": golden["in_images"].tolist()})["results"]

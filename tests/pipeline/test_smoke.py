@@ -8,6 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from mlflow import MlflowClient
 
 from deepdigits.config.loading import read_yaml
+from deepdigits.data.scenes import load_scenes, save_scenes
 from deepdigits.files import file_sha256
 from deepdigits.tasks.catalogue import TASKS
 from tests.pipeline.conftest import Workspace, environment
@@ -223,6 +225,24 @@ def test_a_blank_image_is_named_and_shown_and_nothing_trains_on_it(moved: Worksp
     assert list((moved.root / "reports/data_docs").glob("failure_*.png"))
     assert {run.info.run_name: run.info.status for run in runs(moved)[:1]} == {"validate": "FAILED"}
     by_hand = moved.python("-m", "pipelines.train_cnn")
+    assert by_hand.returncode == 1
+    assert "the data failed validation" in by_hand.stderr
+
+
+def test_a_box_that_is_wrong_is_named_and_nothing_trains_on_its_scenes(moved: Workspace) -> None:
+    path = moved.root / "data/scenes/train.npz"
+    scenes = load_scenes(path)
+    boxes = scenes.boxes.copy()
+    boxes[7, 0] -= 1
+    path.unlink()  # it may be a link into DVC's cache
+    save_scenes(replace(scenes, boxes=boxes), path)
+    done = moved.python("-m", "pipelines.validate_scenes")
+    assert done.returncode == 1
+    assert "every box is the least one around the digit's mask" in " ".join(done.stderr.replace("│", " ").split())
+    assert f"train/{scenes.scene[7]}/" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((moved.root / "reports/scene_docs").glob("failure_*.png"))
+    by_hand = moved.python("-m", "pipelines.train_detector")
     assert by_hand.returncode == 1
     assert "the data failed validation" in by_hand.stderr
 

@@ -13,10 +13,13 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
 from deepdigits.promotion.rules import (
     ClassifierScore,
+    Decision,
     GeneratorScore,
+    SceneScore,
     judge_classifiers,
     judge_first,
     judge_generators,
+    judge_scenes,
     paired_interval,
 )
 from tests.conftest import ROOT
@@ -135,3 +138,38 @@ def test_a_generator_with_a_broken_floor_is_refused_and_equal_seeds_decide_equal
     again = judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
     assert again == judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
     assert replace(again, numbers={}).outcome == "promoted"
+
+
+def scene_score(*wrong: int, parameters: int = 1000) -> SceneScore:
+    """A network that is right on all of 500 scenes but these."""
+    right = np.ones(500)
+    right[list(wrong)] = 0
+    return SceneScore("mAP", lambda weights: float(weights @ right / weights.sum()), 500, {}, parameters, 1.0)
+
+
+def judge_pair(candidate: SceneScore, champion: SceneScore, *objections: str) -> Decision:
+    return judge_scenes(candidate, champion, RULE.scenes, RULE, 1, list(objections))
+
+
+def test_a_better_detector_is_promoted_by_its_interval() -> None:
+    decision = judge_pair(scene_score(*range(10)), scene_score(*range(40)))
+    assert decision.outcome == "promoted"
+    assert decision.numbers["scores"] == {"candidate": 0.98, "champion": 0.92}
+    low, high = decision.numbers["difference_interval"]
+    assert 0 < low < 0.06 < high
+    assert judge_pair(scene_score(*range(10)), scene_score(*range(40)), "No.").outcome == "refused"
+
+
+def test_a_detector_that_is_better_by_luck_or_worse_is_refused() -> None:
+    lucky = judge_pair(scene_score(1, 2, 3), scene_score(4, 5, 6, 7))
+    assert lucky.outcome == "refused"
+    worse = judge_pair(scene_score(*range(40)), scene_score(*range(10)))
+    assert worse.outcome == "refused"
+    assert "Not shown to be no worse" in worse.reasons[0]
+
+
+def test_a_cheaper_detector_that_is_as_good_is_promoted() -> None:
+    same = judge_pair(scene_score(*range(10), parameters=500), scene_score(*range(10)))
+    assert same.outcome == "promoted"
+    assert "parameters 0.50 of the champion's" in same.reasons[0]
+    assert judge_pair(scene_score(*range(10)), scene_score(*range(10))).outcome == "refused"
