@@ -141,6 +141,25 @@ def test_a_touch_leaves_ink(page: Page) -> None:
     page.wait_for_function("document.querySelector('#pad').getAttribute('aria-label').includes('read as')")
 
 
+def test_a_scene_is_searched_as_it_is_drawn(page: Page) -> None:
+    """How well is for the evaluation to say; here, that what is drawn is sent, the answer shown and taken back."""
+    scene = page.locator("#scene")
+    box = scene.bounding_box()
+    assert box
+    with page.expect_response("**/v1/segment") as named:
+        page.mouse.move(box["x"] + 60, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 60, box["y"] + 150, steps=8)
+        page.mouse.up()
+    assert np.array(named.value.json()["masks"]).shape == (1, 84, 84)
+    page.wait_for_function("/found/.test(document.querySelector('#scene').getAttribute('aria-label'))")
+    assert "ound" in page.locator("#scene-status").inner_text()
+    scene.focus()
+    page.keyboard.press("c")
+    assert scene.get_attribute("aria-label") == "Scene, empty"
+    assert page.locator("#pad").get_attribute("aria-label") == "Drawing field, empty"
+
+
 def test_a_digit_is_drawn_on_request(page: Page) -> None:
     page.get_by_role("button", name="Draw the digit 3").click()
     picture = page.get_by_alt_text("Ten generated images of the digit 3")
