@@ -12,11 +12,12 @@ import pytest
 
 from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
+from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import closed_port
 from tests.pipeline.conftest import Workspace, outputs
 from tests.pipeline.killing import MIDST, end_when
 
-TRAININGS = ("train_cnn", "train_rnn", "train_gan")
+TRAININGS = [f"train_{name}" for name in TASKS]
 FULL = "No space left on device"
 
 
@@ -142,7 +143,7 @@ def make_repro(workspace: Workspace, jobs: int) -> subprocess.CompletedProcess[s
     return workspace.run("make", "repro", "STAMP=", f"JOBS={jobs}")
 
 
-def test_the_three_trainings_at_once_make_the_same_lock(hurt: Workspace, smoke: Workspace) -> None:
+def test_trainings_at_once_make_the_same_lock(hurt: Workspace, smoke: Workspace) -> None:
     """They log into one store, and resume what is cached of none."""
     lock = hurt.root / "dvc.lock"
     before = lock.read_bytes()
@@ -153,7 +154,7 @@ def test_the_three_trainings_at_once_make_the_same_lock(hurt: Workspace, smoke: 
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     done = make_repro(hurt, jobs=3)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("Running stage 'train_") == 3
+    assert done.stdout.count("Running stage 'train_") == len(TRAININGS)
     assert lock.read_bytes() == before
     assert_whole(hurt, smoke)
 

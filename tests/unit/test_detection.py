@@ -37,6 +37,7 @@ from deepdigits.models.detector import (
     losses,
     select,
 )
+from deepdigits.tasks import detector as detector_task
 from tests.unit.test_scenes import LOOK
 
 NET = DetectorNet(widths=(4, 8, 8, 8), most=20, nms_iou=0.5)
@@ -176,3 +177,20 @@ def test_the_loss_falls_and_an_empty_batch_is_no_fault(scenes: Scenes) -> None:
     assert ((scores >= 0) & (scores <= 1)).all()
     assert len(THRESHOLDS) == 10
     assert labels.dtype == np.int64
+
+
+def test_at_several_scales_a_large_digit_is_found_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network that finds one box of 20 pixels in the copy that is a quarter as large, and nothing else."""
+
+    def find(_network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        boxes, scores, labels = np.zeros((1, 20, 4), np.float32), np.zeros((1, 20), np.float32), np.zeros((1, 20), int)
+        if images.shape == (1, 21, 21):
+            boxes[0, 0], scores[0, 0], labels[0, 0] = (1, 2, 10, 20), 0.75, 6
+        return boxes, scores, labels
+
+    monkeypatch.setattr(detector_task, "find_digits", find)
+    boxes, scores, labels = detector_task.find_at_scales(Detector(NET), np.zeros((1, 84, 84), np.uint8))
+    assert boxes[0, 0].tolist() == [4, 8, 40, 80]
+    assert scores[0, 0] == pytest.approx(0.75)
+    assert labels[0, 0] == 6
+    assert not scores[0, 1:].any()

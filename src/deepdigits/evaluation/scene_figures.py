@@ -38,7 +38,9 @@ def save_detections(scenes: Scenes, found: Found, threshold: float, rows: Sequen
             _draw_box(axes, box, str(label), HIT if hit else FALSE_ALARM)
     legend = {"found": HIT, "missed": MISS, "false alarm": FALSE_ALARM}
     figure.legend(
-        handles=[Patch(color=colour, label=name) for name, colour in legend.items()], loc="upper center", ncols=3
+        handles=[Patch(color=colour, label=name) for name, colour in legend.items()],
+        loc="outside upper center",
+        ncols=3,
     )
     save_figure(figure, path)
 

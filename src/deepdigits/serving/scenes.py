@@ -140,5 +140,6 @@ def _digits(scene: Placed, found: dict[str, np.ndarray], row: int) -> list[Found
             score=round(float(found["scores"][row, place]), 4),
             box=scene.back(found["boxes"][row, place]),
         )
-        for place in np.flatnonzero(found["shown"][row])
+        for place in np.argsort(-found["scores"][row], kind="stable")
+        if found["shown"][row, place]
     ]
