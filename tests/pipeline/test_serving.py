@@ -25,7 +25,7 @@ from tests.pipeline.servers import free_port, wait_for
 
 @pytest.fixture(scope="module")
 def champions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The finished pipeline with all three models promoted, and another version of the CNN as candidate."""
+    """The finished pipeline with all models promoted, and another version of the CNN as candidate."""
     workspace = smoke.copy(tmp_path_factory.mktemp("serving") / "clone")
     workspace.environment["PYTHONPATH"] = "src:."
     dataset = read_json(workspace.root / "data/processed/manifest.json")["name"]

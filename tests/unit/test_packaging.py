@@ -83,7 +83,8 @@ def test_the_onnx_file_answers_as_pytorch_and_names_no_path(kind: str) -> None:
     module = exported(kind)
     golden = golden_examples(module, inputs(kind))
     data = export_onnx(module, golden.inputs)
-    assert check_onnx(data, golden, 1e-4, kind) <= 1e-4
+    tolerance = 1e-4 if kind == "detector" else 1e-5  # its boxes are in pixels
+    assert check_onnx(data, golden, tolerance, kind) <= tolerance
     for trace in (b"/deepdigits", b".py", b"stack_trace", b"pkg.torch"):
         assert trace not in data
 
