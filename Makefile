@@ -6,13 +6,14 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
-MODELS  := cnn rnn gan detector segmenter
-# How many of the trainings run at once. If one fails, the others are finished all the same (xargs would stop at
-# an exit code of 255, which is DVC's).
+ALONE   := cnn rnn gan detector segmenter swap
+MODELS  := $(ALONE) fakes
+# How many of the trainings that need no other model run at once. If one fails, the others are finished all the same
+# (xargs would stop at an exit code of 255, which is DVC's).
 JOBS    ?= 1
 REPRO   := dvc repro
 ifneq ($(JOBS),1)
-REPRO   := dvc repro validate validate_scenes && printf 'train_%s\n' $(MODELS) \
+REPRO   := dvc repro validate validate_scenes && printf 'train_%s\n' $(ALONE) \
 	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c 'dvc repro --single-item STAGE || exit 1' && dvc repro
 endif
 

@@ -9,11 +9,15 @@ import torch
 from torch import nn
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
+from deepdigits.config.fakes import FakesNet
 from deepdigits.config.gan import GanNet
+from deepdigits.config.swap import SwapNet
 from deepdigits.data.batches import to_unit
 from deepdigits.models.cnn import Cnn
+from deepdigits.models.fakes import FakesDetector
 from deepdigits.models.gan import Discriminator, Generator
 from deepdigits.models.rnn import make_rnn
+from deepdigits.models.swap import Swapper
 from deepdigits.restoring import Kinds, restore
 
 BATCH = 1000
@@ -22,6 +26,8 @@ KINDS: Kinds = {
     "rnn": (RnnNet, make_rnn),
     "generator": (GanNet, Generator),
     "discriminator": (GanNet, Discriminator),
+    "swap": (SwapNet, Swapper),
+    "fakes": (FakesNet, FakesDetector),
 }
 
 

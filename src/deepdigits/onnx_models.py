@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 BATCH = 1000
-SCENE_BATCH = 100
+NETWORK_BATCH = 100
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -62,17 +62,20 @@ class OnnxGenerator:
         return np.asarray((np.concatenate(parts) * 255).round().astype(np.uint8))
 
 
-class OnnxScenes:
-    """Answers for scenes uint8 `(n, height, width)`, in batches."""
+class OnnxNetwork:
+    """Answers by name, in batches."""
 
     def __init__(self, path: Path, threads: int = 1):
         self.session = open_session(path, threads)
         self.outputs = [output.name for output in self.session.get_outputs()]
 
-    def answer(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """All outputs by name."""
-        parts = np.array_split(images, max(1, -(-len(images) // SCENE_BATCH)))
-        answers = [self.session.run(self.outputs, {"images": part}) for part in parts]
+    def answer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs for inputs with the batch as their first dimension."""
+        count = len(next(iter(inputs.values())))
+        rows = np.array_split(np.arange(count), max(1, -(-count // NETWORK_BATCH)))
+        answers = [
+            self.session.run(self.outputs, {name: array[part] for name, array in inputs.items()}) for part in rows
+        ]
         return {
             name: np.concatenate(column) for name, column in zip(self.outputs, zip(*answers, strict=True), strict=True)
         }

@@ -15,11 +15,11 @@ from deepdigits.promotion.rules import (
     ClassifierScore,
     Decision,
     GeneratorScore,
-    SceneScore,
+    PairedScore,
     judge_classifiers,
     judge_first,
     judge_generators,
-    judge_scenes,
+    judge_paired,
     paired_interval,
 )
 from tests.conftest import ROOT
@@ -140,15 +140,15 @@ def test_a_generator_with_a_broken_floor_is_refused_and_equal_seeds_decide_equal
     assert replace(again, numbers={}).outcome == "promoted"
 
 
-def scene_score(*wrong: int, parameters: int = 1000) -> SceneScore:
+def scene_score(*wrong: int, parameters: int = 1000) -> PairedScore:
     """A network that is right on all of 500 scenes but these."""
     right = np.ones(500)
     right[list(wrong)] = 0
-    return SceneScore("mAP", lambda weights: float(weights @ right / weights.sum()), 500, {}, parameters, 1.0)
+    return PairedScore("mAP", lambda weights: float(weights @ right / weights.sum()), 500, {}, parameters, 1.0)
 
 
-def judge_pair(candidate: SceneScore, champion: SceneScore, *objections: str) -> Decision:
-    return judge_scenes(candidate, champion, RULE.scenes, RULE, 1, list(objections))
+def judge_pair(candidate: PairedScore, champion: PairedScore, *objections: str) -> Decision:
+    return judge_paired(candidate, champion, RULE.paired, RULE, 1, list(objections))
 
 
 def test_a_better_detector_is_promoted_by_its_interval() -> None:

@@ -14,12 +14,14 @@ from deepdigits.config.classifiers import CnnNet, RnnNet
 from deepdigits.config.detector import DetectorNet
 from deepdigits.config.gan import GanNet
 from deepdigits.config.segmenter import SegmenterNet
+from deepdigits.config.swap import SwapNet
 from deepdigits.files import write_bytes
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.detector import Detector
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
 from deepdigits.models.segmenter import Segmenter
+from deepdigits.models.swap import Swapper
 from deepdigits.packaging import Exported, export_onnx
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import ChampionWatch, Served, open_network
@@ -28,6 +30,7 @@ from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
 from deepdigits.tasks.detector import ExportedDetector
 from deepdigits.tasks.gan import ExportedGenerator
 from deepdigits.tasks.segmenter import ExportedSegmenter
+from deepdigits.tasks.swap import ExportedSwapper
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
 SCENES = {"images": np.zeros((2, 84, 84), np.uint8)}
@@ -35,6 +38,7 @@ INPUTS = {
     "gan": {"noise": np.zeros((2, 8), np.float32), "digit": np.arange(2)},
     "detector": SCENES,
     "segmenter": SCENES,
+    "swap": {**IMAGES, "digit": np.arange(2)},
 }
 
 
@@ -57,6 +61,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
         "gan": ExportedGenerator(Generator(gan).eval()),
         "detector": ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), most=12, nms_iou=0.5)).eval()),
         "segmenter": ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval()),
+        "swap": ExportedSwapper(Swapper(SwapNet(gan=gan, levels=5, encoder_widths=(4, 4, 4))).eval()),
     }
     found = {}
     for kind, module in modules.items():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from deepdigits.onnx_models import OnnxScenes
+from deepdigits.onnx_models import OnnxNetwork
 from deepdigits.serving.app import create_app
 from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
 from deepdigits.serving.champions import KINDS, Served, champions_of
@@ -76,10 +76,10 @@ def test_models_are_listed_with_version_aliases_metrics_and_origin(client: TestC
 def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dict[str, Served]) -> None:
     scenes = RNG.integers(0, 256, (3, 84, 84)).astype(np.uint8)
     detector, segmenter = (served[kind].network for kind in ("detector", "segmenter"))
-    assert isinstance(detector, OnnxScenes)
-    assert isinstance(segmenter, OnnxScenes)
+    assert isinstance(detector, OnnxNetwork)
+    assert isinstance(segmenter, OnnxNetwork)
     masks = client.post("/v1/segment", json={"images": scenes.tolist()}).json()
-    assert masks["masks"] == segmenter.answer(scenes)["semantic"].tolist()
+    assert masks["masks"] == segmenter.answer({"images": scenes})["semantic"].tolist()
     found = {  # an untrained network finds nothing
         "boxes": RNG.uniform(0, 40, (3, 5, 4)),
         "scores": -np.sort(-RNG.uniform(0.1, 1, (3, 5)), axis=1),
@@ -95,6 +95,24 @@ def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dic
     for row, digits in enumerate(answer["scenes"]):
         assert [digit["label"] for digit in digits] == found["labels"][row][found["shown"][row]].tolist()
         assert np.allclose([digit["box"] for digit in digits], found["boxes"][row][found["shown"][row]], atol=0.01)
+
+
+def test_swaps_are_those_of_the_file_one_digit_or_all(client: TestClient, served: dict[str, Served]) -> None:
+    images = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    network = served["swap"].network
+    assert isinstance(network, OnnxNetwork)
+    everything = np.array(client.post("/v1/swap", json={"images": images.tolist()}).json()["swaps"])
+    assert everything.shape == (3, 10, 28, 28)
+    for digit in (0, 7):
+        swapped = network.answer({"images": images, "digit": np.full(3, digit)})["swapped"]
+        one = client.post(f"/v1/swap?digit={digit}", json={"images": images.tolist()}).json()["swaps"]
+        assert np.array_equal(one, (swapped[:, None] * 255).round())
+        assert np.array_equal(one, everything[:, digit : digit + 1])
+    sheet = client.post("/v1/swap?format=png", json={"images": images.tolist()})
+    assert Image.open(io.BytesIO(sheet.content)).size == (280, 84)
+    refused = client.post("/v1/swap?digit=10", json={"images": images.tolist()})
+    assert refused.status_code == 422
+    assert "digit" in refused.json()["detail"]
 
 
 def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:

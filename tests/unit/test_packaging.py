@@ -10,23 +10,29 @@ import torch
 from deepdigits.cards import model_card
 from deepdigits.config.classifiers import CnnNet, RnnNet
 from deepdigits.config.detector import DetectorNet
+from deepdigits.config.fakes import FakesNet
 from deepdigits.config.gan import GanNet
 from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
 from deepdigits.config.segmenter import SegmenterNet
+from deepdigits.config.swap import SwapNet
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.detector import Detector
+from deepdigits.models.fakes import FakesDetector
 from deepdigits.models.gan import Generator
 from deepdigits.models.rnn import make_rnn
 from deepdigits.models.segmenter import Segmenter
+from deepdigits.models.swap import Swapper
 from deepdigits.packaging import Exported, Golden, check_onnx, export_onnx, golden_examples
 from deepdigits.tasks.catalogue import TASKS, check_gates
 from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
 from deepdigits.tasks.detector import ExportedDetector
+from deepdigits.tasks.fakes import ExportedFakesDetector
 from deepdigits.tasks.gan import ExportedGenerator
 from deepdigits.tasks.segmenter import ExportedSegmenter
+from deepdigits.tasks.swap import ExportedSwapper
 from tests.conftest import ROOT
 
 GATES = read_params(Params, ROOT / "params.yaml").gates["mnist"]
@@ -50,6 +56,13 @@ GOOD = {
     "detector.test.count_accuracy": 0.95,
     "segmenter.test.miou": 0.92,
     "segmenter.test.boundary_f1": 0.97,
+    "swap.test.identity": 0.99,
+    "swap.test.slant_correlation": 0.85,
+    "swap.test.thickness_correlation": 0.85,
+    "swap.test.probe": 0.15,
+    "fakes.test.auc": 0.99,
+    "fakes.test.auc_generated": 0.99,
+    "fakes.test.auc_swapped": 0.99,
 }
 
 
@@ -63,6 +76,11 @@ def exported(kind: str) -> Exported:
         return ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), most=12, nms_iou=0.5)).eval())
     if kind == "segmenter":
         return ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval())
+    if kind == "swap":
+        gan = GanNet(noise_dim=4, generator_widths=(8, 4), discriminator_widths=(4,) * 4)
+        return ExportedSwapper(Swapper(SwapNet(gan=gan, levels=5, encoder_widths=(4, 4, 4))).eval())
+    if kind == "fakes":
+        return ExportedFakesDetector(FakesDetector(FakesNet(widths=(4, 4, 4, 8))).eval())
     if kind == "cnn":
         return ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval())
     return ExportedClassifier(
@@ -75,10 +93,11 @@ def inputs(kind: str) -> dict[str, np.ndarray]:
     if kind == "gan":
         return {"noise": rng.standard_normal((5, 8), np.float32), "digit": np.arange(5)}
     size = 84 if kind in ("detector", "segmenter") else 28
-    return {"images": rng.integers(0, 256, (5, size, size)).astype(np.uint8)}
+    images = {"images": rng.integers(0, 256, (5, size, size)).astype(np.uint8)}
+    return {**images, "digit": np.arange(5)} if kind == "swap" else images
 
 
-@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "s4d", "gan", "detector", "segmenter"])
+@pytest.mark.parametrize("kind", ["cnn", "gru", "lstm", "s4d", "gan", "detector", "segmenter", "swap", "fakes"])
 def test_the_onnx_file_answers_as_pytorch_and_names_no_path(kind: str) -> None:
     module = exported(kind)
     golden = golden_examples(module, inputs(kind))

@@ -10,12 +10,14 @@ from deepdigits.config.classifiers import TrainCnn, TrainRnn
 from deepdigits.config.data import Ingest, Validate
 from deepdigits.config.detector import TrainDetector
 from deepdigits.config.evaluation import Evaluate
+from deepdigits.config.fakes import TrainFakes
 from deepdigits.config.gan import TrainGan
 from deepdigits.config.promotion import Promotion
 from deepdigits.config.release import DatasetGates, Package
 from deepdigits.config.scenes import Compose
 from deepdigits.config.sections import PerDataset, StageParams
 from deepdigits.config.segmenter import TrainSegmenter
+from deepdigits.config.swap import TrainSwap
 
 
 class Params(StageParams):
@@ -29,6 +31,8 @@ class Params(StageParams):
     compose: Compose
     train_detector: TrainDetector
     train_segmenter: TrainSegmenter
+    train_swap: TrainSwap
+    train_fakes: TrainFakes
     evaluate: Evaluate
     package: Package
     gates: PerDataset[DatasetGates]

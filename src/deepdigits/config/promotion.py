@@ -17,7 +17,7 @@ class GeneratorRule(Section):
     coverage_margin: Margin
 
 
-class SceneRule(Section):
+class PairedRule(Section):
     bootstrap_rounds: Annotated[int, Field(ge=20, le=10_000)]
     margin: Margin
 
@@ -28,4 +28,4 @@ class Promotion(Section):
     cheaper_share: Annotated[float, Field(gt=0, le=1)]
     max_class_drop: Margin
     generator: GeneratorRule
-    scenes: SceneRule
+    paired: PairedRule

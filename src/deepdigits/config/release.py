@@ -8,6 +8,8 @@ from pydantic import Field
 
 from deepdigits.config.sections import Fraction, PositiveFloat, Section
 
+Correlation = Annotated[float, Field(ge=-1, le=1)]
+
 
 class ClassifierFloor(Section):
     min_accuracy: Fraction
@@ -36,12 +38,27 @@ class SegmenterFloor(Section):
     min_boundary_f1: Fraction
 
 
+class SwapFloor(Section):
+    min_identity: Fraction
+    min_slant_correlation: Correlation
+    min_thickness_correlation: Correlation
+    max_probe: Fraction
+
+
+class FakesFloor(Section):
+    min_auc: Fraction
+    min_auc_generated: Fraction
+    min_auc_swapped: Fraction
+
+
 class DatasetGates(Section):
     cnn: ClassifierFloor
     rnn: ClassifierFloor
     gan: GanFloor
     detector: DetectorFloor
     segmenter: SegmenterFloor
+    swap: SwapFloor
+    fakes: FakesFloor
 
 
 class Package(Section):

@@ -29,9 +29,13 @@ def save_robustness(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> 
 
 
 def save_curves(
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path, title: str, x_label: str, y_label: str
+    curves: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
+    path: Path,
+    title: str,
+    x_label: str,
+    y_label: str,
 ) -> None:
-    """One line per entry, `name: (x, y)`."""
+    """One line per entry, `name: (x, y)`; up to twenty points are marked."""
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for name, (x, y) in curves.items():
@@ -39,6 +43,18 @@ def save_curves(
     axes.set(title=title, xlabel=x_label, ylabel=y_label)
     axes.grid(alpha=0.3)
     axes.legend()
+    save_figure(figure, path)
+
+
+def save_pairs(first: np.ndarray, second: np.ndarray, names: Sequence[str], path: Path, title: str) -> None:
+    """For each measure, a column of both `(n, k)`, how the pairs lie: first across, second up."""
+    figure = Figure(figsize=(5 * len(names), 4.4), layout="constrained")
+    figure.suptitle(title)
+    for name, across, up, axes in zip(names, first.T, second.T, figure.subplots(1, len(names)), strict=True):
+        low, high = np.quantile(np.concatenate([across, up]), (0.002, 0.998))
+        axes.hist2d(across, up, bins=60, range=[[low, high]] * 2, cmap="Blues", norm="log")
+        axes.axline((low, low), slope=1, color="black", linewidth=0.8)
+        axes.set(xlabel=f"source: {name}", ylabel=f"swap: {name}", title=f"r = {np.corrcoef(across, up)[0, 1]:.3f}")
     save_figure(figure, path)
 
 

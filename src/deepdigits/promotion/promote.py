@@ -24,9 +24,9 @@ from deepdigits.promotion.rules import (
     judge_classifiers,
     judge_first,
     judge_generators,
-    judge_scenes,
+    judge_paired,
 )
-from deepdigits.promotion.scoring import frozen_scenes, frozen_splits, score_classifiers, score_generators, score_scenes
+from deepdigits.promotion.scoring import frozen_scenes, frozen_splits, score_classifiers, score_generators, score_paired
 from deepdigits.promotion.transaction import (
     CHAMPION,
     PREVIOUS,
@@ -38,6 +38,7 @@ from deepdigits.promotion.transaction import (
 )
 from deepdigits.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.task import SCENES
 from deepdigits.tracking import open_store, store_uri
 
 ROLLED_BACK = "rolled back"
@@ -140,9 +141,9 @@ def _decide(
         )
     judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
     if TASKS[candidate.kind].score:
-        scenes = frozen_scenes(manifest)
-        tested = len(scenes)
-        decision, gates = _judge_scenes(models, scenes, params, objections)
+        test = frozen_scenes(manifest) if data is SCENES else frozen_splits(manifest, "test")["test"]
+        tested = len(test)
+        decision, gates = _judge_paired(models, test, params, objections)
     else:
         splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
         tested = len(splits["test"])
@@ -181,19 +182,19 @@ def _judge(
     return judge_classifiers(*both, test.labels, params.promotion, objections), gates
 
 
-def _judge_scenes(
-    models: Models, scenes: Scenes, params: Params, objections: list[str]
+def _judge_paired(
+    models: Models, test: Scenes | Split, params: Params, objections: list[str]
 ) -> tuple[Decision, list[dict[str, Any]]]:
     candidate = models["candidate"]
     task = TASKS[candidate.kind]
-    scores = score_scenes(models, task, scenes, params.compute.threads)
+    scores = score_paired(models, task, test, params.compute.threads)
     floors = getattr(params.gates[candidate.dataset], task.name)  # type: ignore[index]
     gates = check_floors(task.name, task.rules, scores["candidate"].measures, floors)
     objections = objections + broken_floors(gates)
     if "champion" not in models:
         return judge_first(objections), gates
     rule, seed = params.promotion, params.evaluate.seed
-    return judge_scenes(scores["candidate"], scores["champion"], rule.scenes, rule, seed, objections), gates
+    return judge_paired(scores["candidate"], scores["champion"], rule.paired, rule, seed, objections), gates
 
 
 def _generator_judge(client: MlflowClient, dataset: str, folder: Path) -> RegisteredModel:

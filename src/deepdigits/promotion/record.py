@@ -63,15 +63,15 @@ Cost, over the champion's: {% for key, ratio in n.cost_ratio.items() %}{{ key }}
 
 Paired bootstrap, {{ n.bootstrap_rounds }} rounds.
 {% endif %}
-{% if n.scene_measure is defined %}
+{% if n.paired_measure is defined %}
 
 ## Comparison
 
 | | candidate | champion | {{ (100 * n.interval_confidence) | round | int }} % interval of the change |
 | --- | --- | --- | --- |
-| {{ n.scene_measure }} | {{ n.scores.candidate | figure }} | {{ n.scores.champion | figure }} | {{ "%+.2f" | format(100 * n.difference_interval[0]) }} to {{ "%+.2f" | format(100 * n.difference_interval[1]) }} points |
+| {{ n.paired_measure }} | {{ n.scores.candidate | figure }} | {{ n.scores.champion | figure }} | {{ "%+.2f" | format(100 * n.difference_interval[0]) }} to {{ "%+.2f" | format(100 * n.difference_interval[1]) }} points |
 
-Paired bootstrap over scenes, {{ n.bootstrap_rounds }} rounds. Cost, over the champion's: {% for key, ratio in n.cost_ratio.items() %}{{ key }} {{ "%.2f" | format(ratio) }}{{ ", " if not loop.last }}{% endfor %}.
+Paired bootstrap over test images, {{ n.bootstrap_rounds }} rounds. Cost, over the champion's: {% for key, ratio in n.cost_ratio.items() %}{{ key }} {{ "%.2f" | format(ratio) }}{{ ", " if not loop.last }}{% endfor %}.
 {% endif %}
 
 ## Origin

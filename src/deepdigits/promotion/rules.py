@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm
 
-from deepdigits.config.promotion import GeneratorRule, Promotion, SceneRule
+from deepdigits.config.promotion import GeneratorRule, PairedRule, Promotion
 from deepdigits.evaluation.classification import mcnemar
 from deepdigits.evaluation.generative import frechet_distance
 
@@ -45,13 +45,13 @@ class GeneratorScore:
 
 
 @dataclass(frozen=True)
-class SceneScore:
-    """One network on the test scenes: what it is judged by, as a function of how often each scene counts, `(n,)`;
+class PairedScore:
+    """One network on the test images: what it is judged by, as a function of how often each image counts, `(n,)`;
     measures by name, and what it costs."""
 
     measure: str
     statistic: Callable[[np.ndarray], float]
-    scenes: int
+    images: int
     measures: Mapping[str, float]
     parameters: int
     milliseconds: float
@@ -174,26 +174,31 @@ def judge_generators(
     return Decision("refused", [f"{verdict}: {in_fid}; {in_coverage}."], numbers)
 
 
-def judge_scenes(
-    candidate: SceneScore, champion: SceneScore, rule: SceneRule, promotion: Promotion, seed: int, objections: list[str]
+def judge_paired(
+    candidate: PairedScore,
+    champion: PairedScore,
+    rule: PairedRule,
+    promotion: Promotion,
+    seed: int,
+    objections: list[str],
 ) -> Decision:
     """Promote a candidate that is better at `promotion.alpha`, or not worse than `rule.margin` and cheaper.
 
-    The interval of the difference is that of a paired bootstrap over scenes (Efron and Tibshirani, 1993): every round
+    The interval of the difference is that of a paired bootstrap over images (Efron and Tibshirani, 1993): every round
     judges both networks on the same draw.
     """
     alpha, name = promotion.alpha, candidate.measure
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(candidate.scenes, np.full(candidate.scenes, 1 / candidate.scenes), rule.bootstrap_rounds)
+    draws = rng.multinomial(candidate.images, np.full(candidate.images, 1 / candidate.images), rule.bootstrap_rounds)
     differences = [candidate.statistic(draw) - champion.statistic(draw) for draw in draws]
     low, high = (float(value) for value in np.quantile(differences, (alpha, 1 - alpha)))
     cost = {
         "parameters": candidate.parameters / champion.parameters,
         "latency": candidate.milliseconds / champion.milliseconds,
     }
-    everything = np.ones(candidate.scenes, np.int64)
+    everything = np.ones(candidate.images, np.int64)
     numbers = {
-        "scene_measure": name,
+        "paired_measure": name,
         "scores": {"candidate": candidate.statistic(everything), "champion": champion.statistic(everything)},
         "difference_interval": [low, high],
         "interval_confidence": 1 - 2 * alpha,

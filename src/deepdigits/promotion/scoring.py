@@ -27,9 +27,9 @@ from deepdigits.evaluation.generated import (
 from deepdigits.evaluation.robustness import corrupted_accuracy
 from deepdigits.files import sha256
 from deepdigits.inference import probabilities
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxScenes, latencies
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, latencies
 from deepdigits.promotion.registered import RegisteredModel
-from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, SceneScore
+from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, PairedScore
 from deepdigits.synthesis import classifier_of_generated
 from deepdigits.tasks.task import Task
 
@@ -100,20 +100,23 @@ def covered(real: np.ndarray, fake: np.ndarray, neighbours: int) -> np.ndarray:
     return np.asarray(nearest < radius)
 
 
-def score_scenes(
-    models: Mapping[str, RegisteredModel], task: Task, scenes: Scenes, threads: int
-) -> dict[str, SceneScore]:
-    """The score of each detector or segmenter by role."""
+def score_paired(
+    models: Mapping[str, RegisteredModel], task: Task, test: Scenes | Split, threads: int
+) -> dict[str, PairedScore]:
+    """The score of each model of a task by role."""
     assert task.score
-    single = [OnnxScenes(model.onnx).session for model in models.values()]
-    feeds = [{"images": scenes.images[row : row + 1]} for row in range(min(LATENCY_IMAGES, len(scenes)))]
+    inputs = task.inputs(test)
+    single = [OnnxNetwork(model.onnx).session for model in models.values()]
+    feeds = [
+        {name: array[row : row + 1] for name, array in inputs.items()} for row in range(min(LATENCY_IMAGES, len(test)))
+    ]
     times = dict(zip(models, latencies(single, feeds), strict=True))
     scores = {}
     for role, model in models.items():
-        judged = task.score(OnnxScenes(model.onnx, threads).answer(scenes.images), scenes)
+        judged = task.score(OnnxNetwork(model.onnx, threads).answer(inputs), test)
         measures = {f"{task.name}.test.{key}": value for key, value in judged.measures.items()}
-        scores[role] = SceneScore(
-            judged.name, judged.statistic, len(scenes), measures, parameter_count(model.onnx), times[role]
+        scores[role] = PairedScore(
+            judged.name, judged.statistic, len(test), measures, parameter_count(model.onnx), times[role]
         )
     return scores
 

@@ -37,6 +37,7 @@ from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import BodyLimit
 from deepdigits.serving.problems import Problem, add_problem_handlers, describe_errors, documented
 from deepdigits.serving.scenes import ScenesBody, add_scene_routes
+from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
 from deepdigits.serving.together import Together
 
@@ -60,6 +61,7 @@ def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastPath:
     add_problem_handlers(app)
     _add_models(app, watch, telemetry)
     add_scene_routes(app, watch, telemetry)
+    add_swap_route(app, watch, telemetry)
     _add_operations(app, watch, telemetry)
     _add_schemas(app)
     return FastPath(app, partial(_read, watch, telemetry), telemetry)

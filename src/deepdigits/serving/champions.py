@@ -12,19 +12,19 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxScenes, golden_difference
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
 from deepdigits.serving.problems import Problem
 from deepdigits.serving.together import Together
 from deepdigits.tracking import open_store, store_uri
 
-KINDS = ("cnn", "rnn", "gan", "detector", "segmenter")
+KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
 log = logging.getLogger("uvicorn.error")
 
 
-Network = Together | OnnxGenerator | OnnxScenes
+Network = Together | OnnxGenerator | OnnxNetwork
 
 
 @dataclass(frozen=True)
@@ -122,4 +122,4 @@ def open_network(kind: str, onnx: Path, threads: int) -> Network:
         return OnnxGenerator(onnx, threads)
     if kind in ("cnn", "rnn"):
         return Together(OnnxClassifier(onnx, threads).probabilities)
-    return OnnxScenes(onnx, threads)
+    return OnnxNetwork(onnx, threads)

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from deepdigits.onnx_models import OnnxScenes
+from deepdigits.onnx_models import OnnxNetwork
 from deepdigits.serving.bodies import Digit, Pixel, read_uploads, uploads
 from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.problems import Problem, describe_errors, documented
@@ -110,8 +110,8 @@ def add_scene_routes(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -
 
     async def answer(kind: str, scenes: list[Placed]) -> tuple[Served, dict[str, np.ndarray]]:
         served = watch.serving(kind)
-        network = cast(OnnxScenes, served.network)
-        found = await run_in_threadpool(network.answer, np.stack([scene.image for scene in scenes]))
+        network = cast(OnnxNetwork, served.network)
+        found = await run_in_threadpool(network.answer, {"images": np.stack([scene.image for scene in scenes])})
         telemetry.images.labels(served.name).inc(len(scenes))
         return served, found
 

@@ -9,10 +9,12 @@ from deepdigits.config.release import DatasetGates
 from deepdigits.gates import check_floors
 from deepdigits.tasks.classifiers import CNN, RNN
 from deepdigits.tasks.detector import DETECTOR
+from deepdigits.tasks.fakes import FAKES
 from deepdigits.tasks.gan import GAN
 from deepdigits.tasks.segmenter import SEGMENTER
+from deepdigits.tasks.swap import SWAP
 
-TASKS = {task.name: task for task in (CNN, RNN, GAN, DETECTOR, SEGMENTER)}
+TASKS = {task.name: task for task in (CNN, RNN, GAN, DETECTOR, SEGMENTER, SWAP, FAKES)}
 
 
 def check_gates(metrics: Mapping[str, Any], gates: DatasetGates) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ from deepdigits.evaluation.scene_figures import save_bars, save_detections
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.detector import LEAST_SCORE, Detector, find_digits, iou, select
 from deepdigits.packaging import Arrays, Exported
-from deepdigits.pyfunc import scenes as served
+from deepdigits.pyfunc import images as served
 from deepdigits.restoring import restore
 from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Task
 

@@ -21,7 +21,7 @@ from deepdigits.evaluation.scene_figures import save_bars, save_overlays
 from deepdigits.evaluation.segmentation import confusions, iou_by_class, mean_iou, segmentation_measures
 from deepdigits.models.segmenter import Segmenter, name_pixels
 from deepdigits.packaging import Arrays, Exported
-from deepdigits.pyfunc import scenes as served
+from deepdigits.pyfunc import images as served
 from deepdigits.restoring import restore
 from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Task
 

@@ -12,7 +12,6 @@ from mlflow.models import ModelSignature
 from torch import nn
 
 from deepdigits import paths
-from deepdigits.data.scenes import Scenes
 from deepdigits.packaging import Arrays, Exported
 
 
@@ -30,11 +29,11 @@ SCENES = Data(paths.SCENE_MANIFEST, paths.SCENE_VERDICT)
 
 @dataclass(frozen=True)
 class Judged:
-    """What a packaged model's answers to the test scenes are worth.
+    """What a packaged model's answers to the test images are worth.
 
     Attributes:
         name: of the measure that decides a promotion.
-        statistic: how often each scene counts, `(n,)` -> that measure.
+        statistic: how often each test image counts, `(n,)` -> that measure.
         measures: all measures, as those of the evaluation.
     """
 
@@ -64,6 +63,10 @@ class Interface:
     example: Callable[[Arrays], Any]
 
 
+def _images(data: Any) -> Arrays:
+    return {"images": data.images}
+
+
 @dataclass(frozen=True)
 class Task:
     """One model of the pipeline.
@@ -82,7 +85,8 @@ class Task:
         title: of its section on the report page, where it has one of its own.
         pictures: what that section shows: files in reports/figures/NAME, and what they are.
         evaluate: the network and a folder for pictures -> measures of the test data, where `evaluate_task` does that.
-        score: the packaged model's answers by name and the test scenes -> their worth, where scenes are the data.
+        inputs: the test data -> what the packaged model is asked, by name.
+        score: its answers by name and the test data -> what they are worth, where `deepdigits promote` decides by that.
     """
 
     name: str
@@ -99,4 +103,5 @@ class Task:
     title: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
     evaluate: Callable[[Any, Path], dict[str, float]] | None = None
-    score: Callable[[Arrays, Scenes], Judged] | None = None
+    inputs: Callable[[Any], Arrays] = _images
+    score: Callable[[Arrays, Any], Judged] | None = None

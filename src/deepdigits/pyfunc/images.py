@@ -1,4 +1,4 @@
-"""Loaded by MLflow as code, never as a pickle: scenes in, all that the network answers out."""
+"""Loaded by MLflow as code, never as a pickle: images in, all that the network answers out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnxruntime
 from mlflow.pyfunc.model import PythonModelContext
 
 
-class SceneModel(mlflow.pyfunc.PythonModel):
+class ImageModel(mlflow.pyfunc.PythonModel):
     """uint8 images `(n, height, width)` -> the outputs of the ONNX file by name."""
 
     _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
@@ -21,4 +21,4 @@ class SceneModel(mlflow.pyfunc.PythonModel):
         return dict(zip((output.name for output in self.session.get_outputs()), answers, strict=True))
 
 
-mlflow.models.set_model(SceneModel())
+mlflow.models.set_model(ImageModel())

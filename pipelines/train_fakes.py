@@ -1,0 +1,56 @@
+"""Stage `train_fakes`: see `deepdigits.models.fakes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from deepdigits import paths
+from deepdigits.compute import use_threads
+from deepdigits.config.fakes import TrainFakes
+from deepdigits.config.loading import read_params
+from deepdigits.config.sections import StageParams
+from deepdigits.data.manifest import validated_manifest
+from deepdigits.data.splits import load_split
+from deepdigits.errors import exits_cleanly
+from deepdigits.evaluation.fakes import fakes_measures
+from deepdigits.forging import real_and_fake
+from deepdigits.lineage import stage_lineage
+from deepdigits.models.fakes import FakesDetector, fake_probabilities, losses
+from deepdigits.models.scene_training import SceneTraining
+from deepdigits.scene_training import fit_scenes
+from deepdigits.tracking import DatasetIdentity
+from deepdigits.training import Fitted, OnEpoch
+from deepdigits.weights import part_of
+from pipelines.training import Recipe, train_network
+
+
+class Parameters(StageParams):
+    train_fakes: TrainFakes
+
+
+@exits_cleanly
+def main() -> None:
+    params = read_params(Parameters)
+    use_threads(params.compute.threads)
+    config = params.train_fakes
+    lineage = stage_lineage("train_fakes", params.profile)
+    dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
+    splits = [load_split(paths.split_file(name)) for name in ("train", "validation")]
+    known, held_out = (real_and_fake(split, config.fit.seed + part) for part, split in enumerate(splits))
+    torch.manual_seed(config.fit.seed)
+    net = FakesDetector(config.net)
+
+    def fit(checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
+        return fit_scenes(SceneTraining(net, losses, config.fit), known, held_out, config.fit, checkpoints, on_epoch)
+
+    def judge(fitted: Fitted) -> dict[str, float]:
+        net.load_state_dict(part_of(fitted.state, "net."))
+        return fakes_measures(fake_probabilities(net, held_out[0]))
+
+    train_network(Recipe("fakes", config.net, config.fit, fit, judge, ("auc", ".4f")), lineage, dataset)
+
+
+if __name__ == "__main__":
+    main()

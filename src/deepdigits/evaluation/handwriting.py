@@ -1,0 +1,47 @@
+"""How digits are written, measured as in Morpho-MNIST (Castro et al., 2019, arXiv:1809.10780)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt, zoom
+from skimage.morphology import skeletonize
+
+UPSCALED = 4  # pixels of the enlarged image along one of the image's
+AT_ONCE = 500
+
+
+def slants(images: np.ndarray) -> np.ndarray:
+    """The angle by which each digit leans, in radians, positive to the right, from its second moments, `(n,)`.
+
+    Args:
+        images: uint8 `(n, 28, 28)`, ink 255 on background 0; an empty one has slant 0.
+    """
+    ink = images.astype(np.float64)
+    total = ink.sum(axis=(1, 2)).clip(1)
+    rows, columns = np.arange(ink.shape[1]), np.arange(ink.shape[2])
+    across = columns - (ink.sum(axis=1) @ columns / total)[:, None]
+    down = rows - (ink.sum(axis=2) @ rows / total)[:, None]
+    mixed = np.einsum("nij,ni,nj->n", ink, down, across)
+    height = np.einsum("nij,ni->n", ink, down**2)
+    return np.asarray(np.arctan2(-mixed, height))
+
+
+def thicknesses(images: np.ndarray) -> np.ndarray:
+    """The mean thickness of each digit's strokes in pixels, `(n,)`: twice the distance from the skeleton to the ground.
+
+    Args:
+        images: as of `slants`; an empty one has thickness 0.
+    """
+    parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
+    return np.concatenate([_thicknesses(part) for part in parts])
+
+
+def _thicknesses(images: np.ndarray) -> np.ndarray:
+    # One under another, with empty lines between them: the strokes of one do not touch those of the next.
+    apart = np.pad(images.astype(np.float32) / 255, ((0, 0), (1, 1), (1, 1)))
+    ink = zoom(apart, (1, UPSCALED, UPSCALED), order=1, grid_mode=True, mode="grid-constant") >= 0.5
+    column = ink.reshape(-1, ink.shape[2])
+    skeleton = skeletonize(column)
+    distance = np.where(skeleton, distance_transform_edt(column), 0).reshape(ink.shape)
+    points = skeleton.reshape(ink.shape).sum(axis=(1, 2)).clip(1)
+    return np.asarray(2 * distance.sum(axis=(1, 2)) / points / UPSCALED)

@@ -1,0 +1,51 @@
+"""The detector of fakes: is a digit real handwriting, or drawn by the generator or the swap of this pipeline?"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.config.fakes import FakesNet
+from deepdigits.data.batches import to_unit
+from deepdigits.models.blocks import convolution
+
+BATCH = 1000  # images judged at once
+
+
+class FakesDetector(nn.Module):
+    """Images float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n,)`, higher for fakes.
+
+    No pooling: what gives a fake away is in the finest detail, and strided convolutions keep what they need of it.
+    """
+
+    def __init__(self, config: FakesNet):
+        super().__init__()
+        first, second, third, dense = config.widths
+        self.body = nn.Sequential(
+            convolution(1, first),
+            convolution(first, second, 2),
+            convolution(second, third, 2),
+            nn.Flatten(),
+            nn.Linear(third * 7 * 7, dense),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(dense, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(images)).squeeze(1)
+        return logits
+
+
+def losses(net: nn.Module, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """What is minimised, for `fake` `(n,)`, 1 or 0."""
+    return {"loss": F.binary_cross_entropy_with_logits(net(images), fake.to(images.dtype))}
+
+
+@torch.inference_mode()
+def fake_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """How likely each of images uint8 `(n, 28, 28)` is a fake, where half of them are, float32 `(n,)`."""
+    network.eval()
+    parts = torch.from_numpy(images).split(BATCH)
+    return np.asarray(torch.cat([network(to_unit(part)).sigmoid() for part in parts]).numpy())

@@ -1,0 +1,118 @@
+"""Identity swap, the idea of DeepFake on digits: one image's handwriting, another digit.
+
+A supervised adversarial autoencoder (Makhzani et al., 2015, arXiv:1511.05644) whose decoder is the GAN's generator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.config.swap import SwapNet
+from deepdigits.data.batches import to_unit
+from deepdigits.models.classifier import CLASSES
+from deepdigits.models.gan import Generator
+
+BATCH = 1000  # images swapped at once
+DENSE = 128  # width of the encoder's last hidden layer
+
+
+class Swapper(nn.Module):
+    """Images float32 `(n, 1, 28, 28)` in 0 to 1 and digits int64 `(n,)` -> those digits in the images' handwriting,
+    `(n, 1, 28, 28)` in 0 to 1.
+
+    The style of an image is what its handwriting adds to the digit that it shows, so that digit is read first.
+    """
+
+    def __init__(self, config: SwapNet):
+        super().__init__()
+        self.reader = Reader(config.encoder_widths)
+        self.encoder = StyleEncoder(config)
+        self.generator = Generator(config.gan)
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        swapped: Tensor = self.generator(self.style(images), digits)
+        return swapped
+
+    def style(self, images: Tensor) -> Tensor:
+        """The style code, float32 `(n, d)`, from -1 to 1."""
+        code: Tensor = self.encoder(images, self.reader(images).argmax(dim=1))
+        return code
+
+
+class StyleEncoder(nn.Module):
+    """Images `(n, 1, 28, 28)` and the digits that they show, int64 `(n,)` -> style codes `(n, d)` from -1 to 1.
+
+    Each number of a code is rounded to one of `levels` steps, and gradients pass as if it were not (finite scalar
+    quantization: Mentzer et al., 2023, arXiv:2309.15505). Where codes were not rounded, the identity would hide in
+    their last digits, from the spy of training but not from a larger one.
+    """
+
+    def __init__(self, config: SwapNet):
+        super().__init__()
+        style = config.gan.noise_dim
+        self.reach = config.levels // 2
+        self.body = _strided(config.encoder_widths)
+        self.dense = nn.Linear(config.encoder_widths[2] * 4 * 4 + CLASSES, DENSE)
+        self.code = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(DENSE, style), nn.BatchNorm1d(style, affine=False))
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        condition = F.one_hot(digits, CLASSES).to(images.dtype)
+        steps = self.code(self.dense(torch.cat([self.body(images), condition], dim=1))).tanh() * self.reach
+        rounded: Tensor = steps + (steps.round() - steps).detach()
+        return rounded / self.reach
+
+
+class Reader(nn.Module):
+    """Images `(n, 1, 28, 28)` -> logits `(n, 10)`. It trains beside the swap and is part of it; what judges swaps is
+    the CNN of `train_cnn`."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        self.body = _strided(widths)
+        self.head = nn.Linear(widths[2] * 4 * 4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+
+def _strided(widths: tuple[int, ...]) -> nn.Sequential:
+    # No batch norm, whose means would be those of images and swaps mixed.
+    first, second, third = widths
+    return nn.Sequential(
+        nn.Conv2d(1, first, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(first, second, 4, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Conv2d(second, third, 3, stride=2, padding=1),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+    )
+
+
+@torch.inference_mode()
+def swap_digits(network: Swapper, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
+    """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int `(n,)`."""
+    network.eval()
+    parts = zip(torch.from_numpy(images).split(BATCH), torch.from_numpy(digits).long().split(BATCH), strict=True)
+    swapped = torch.cat([network(to_unit(x), y) for x, y in parts])
+    return np.asarray((swapped.squeeze(1) * 255).round().to(torch.uint8).numpy())
+
+
+@torch.inference_mode()
+def style_codes(network: Swapper, images: np.ndarray) -> np.ndarray:
+    """Style codes float32 `(n, d)` of images uint8 `(n, 28, 28)`."""
+    network.eval()
+    return np.asarray(torch.cat([network.style(to_unit(x)) for x in torch.from_numpy(images).split(BATCH)]).numpy())
+
+
+@torch.inference_mode()
+def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
+    """What the swap's own reader sees, int64 `(n,)`, in images uint8 `(n, 28, 28)`."""
+    network.eval()
+    return np.asarray(
+        torch.cat([network.reader(to_unit(x)).argmax(dim=1) for x in torch.from_numpy(images).split(BATCH)]).numpy()
+    )

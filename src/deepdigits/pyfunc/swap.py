@@ -1,0 +1,30 @@
+"""Loaded by MLflow as code, never as a pickle: images and digits in, swaps out."""
+
+from __future__ import annotations
+
+import mlflow
+import numpy as np
+import onnxruntime
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.model import PythonModelContext
+
+
+class SwapModel(mlflow.pyfunc.PythonModel):
+    """`images` uint8 `(n, 28, 28)` and `digit` int64 `(n,)`, 0 to 9 -> `swapped` uint8 `(n, 28, 28)`."""
+
+    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        digits = np.asarray(model_input["digit"], dtype=np.int64)
+        if ((digits < 0) | (digits > 9)).any():
+            raise MlflowException.invalid_parameter_value(
+                f"digit must be 0 to 9, not {digits[(digits < 0) | (digits > 9)][0]}"
+            )
+        (swapped,) = self.session.run(["swapped"], {"images": np.asarray(model_input["images"]), "digit": digits})
+        return {"swapped": (swapped * 255).round().astype(np.uint8)}
+
+
+mlflow.models.set_model(SwapModel())
