@@ -21,9 +21,13 @@ MIDST = {
     "train_gan": ".cache/training/train_gan/*/last.ckpt",
     "train_detector": ".cache/training/train_detector/*/last.ckpt",
     "train_segmenter": ".cache/training/train_segmenter/*/last.ckpt",
+    "train_swap": ".cache/training/train_swap/*/last.ckpt",
+    "train_fakes": ".cache/training/train_fakes/*/last.ckpt",
     "evaluate": "reports/figures/evaluate/*",
     "evaluate_detector": "reports/figures/detector/*",
     "evaluate_segmenter": "reports/figures/segmenter/*",
+    "evaluate_swap": "reports/figures/swap/*",
+    "evaluate_fakes": "reports/figures/fakes/*",
     "package": "models/cnn/model.onnx",
 }
 

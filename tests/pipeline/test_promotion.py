@@ -159,7 +159,7 @@ def test_rollback_without_a_champion_before_says_so(cnn: str) -> None:
         rollback(cnn)
 
 
-@pytest.mark.parametrize("model", ["rnn", "gan", "detector", "segmenter"])
+@pytest.mark.parametrize("model", ["rnn", "gan", "detector", "segmenter", "swap", "fakes"])
 def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-{model}"
     outcome = decide(name)
@@ -176,7 +176,7 @@ def test_a_segmenter_of_noise_is_refused_by_paired_scenes(here: Path, two_versio
     assert done.returncode == 0, done.stderr
     outcome = decide(name)
     assert outcome.action == "refused"
-    assert "Paired bootstrap over scenes" in outcome.record
+    assert "Paired bootstrap over test images" in outcome.record
     assert outcome.numbers["scores"]["candidate"] < outcome.numbers["scores"]["champion"]
 
 

@@ -160,6 +160,19 @@ def test_a_scene_is_searched_as_it_is_drawn(page: Page) -> None:
     assert page.locator("#pad").get_attribute("aria-label") == "Drawing field, empty"
 
 
+def test_a_drawing_is_swapped_to_all_digits(page: Page) -> None:
+    pad = page.locator("#pad").bounding_box()
+    assert pad
+    page.mouse.move(pad["x"] + 150, pad["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + 140, pad["y"] + 230, steps=8)
+    page.mouse.up()
+    page.get_by_role("button", name="Swap its identity").click()
+    sheet = page.get_by_alt_text("The digits 0 to 9 in the handwriting of your drawing")
+    sheet.wait_for()
+    assert sheet.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [280, 28]
+
+
 def test_a_digit_is_drawn_on_request(page: Page) -> None:
     page.get_by_role("button", name="Draw the digit 3").click()
     picture = page.get_by_alt_text("Ten generated images of the digit 3")

@@ -15,8 +15,8 @@ ALIASES = {name: field.alias for name, field in Params.model_fields.items() if f
 CODE = ("src/", "pipelines/")
 
 
-TRAININGS = ["train_cnn", "train_rnn", "train_gan", "train_detector", "train_segmenter"]
-EVALUATIONS = ["evaluate", "evaluate_detector", "evaluate_segmenter"]
+TRAININGS = ["train_cnn", "train_rnn", "train_gan", "train_detector", "train_segmenter", "train_swap", "train_fakes"]
+EVALUATIONS = ["evaluate", "evaluate_detector", "evaluate_segmenter", "evaluate_swap", "evaluate_fakes"]
 
 
 def test_the_stages_are_there_in_order() -> None:
