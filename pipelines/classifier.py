@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
+from typing import cast
 
-import torch
 from pydantic import BaseModel
 
 from deepdigits import paths
 from deepdigits.calibration import fit_temperature, logits_of
-from deepdigits.classifier_training import fit_classifier
 from deepdigits.config.classifiers import Fit
+from deepdigits.data.augmentation import augment
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.lineage import Lineage
-from deepdigits.models.classifier import Classifier
+from deepdigits.models.classifier import Classifier, Temperature
 from deepdigits.tracking import DatasetIdentity
-from deepdigits.training import Fitted, OnEpoch
 from pipelines.training import Recipe, train_network
 
 
@@ -25,13 +24,20 @@ def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier,
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
 
-    def fit(checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
-        return fit_classifier(module, train, validation, config, checkpoints, on_epoch)
+    def calibrate() -> dict[str, float]:
+        fitted = fit_temperature(logits_of(module.net, validation.images), validation.labels)
+        temperature = cast(Temperature, module.net.temperature)
+        return {"temperature": float(temperature.value.fill_(fitted))}
 
-    def calibrate(fitted: Fitted) -> dict[str, float]:
-        module.load_state_dict(fitted.state)
-        temperature = fit_temperature(logits_of(module.net, validation.images), validation.labels)
-        fitted.state["net.temperature.value"] = torch.tensor(temperature)
-        return {"temperature": float(fitted.state["net.temperature.value"])}
-
-    train_network(Recipe(name, net, config, fit, calibrate, ("accuracy", ".2%")), lineage, dataset)
+    recipe = Recipe(
+        name,
+        net,
+        config,
+        module,
+        train.pairs,
+        validation.pairs,
+        measure=calibrate,
+        headline=("accuracy", ".2%"),
+        augment=partial(augment, config=config.augmentation),
+    )
+    train_network(recipe, lineage, dataset)

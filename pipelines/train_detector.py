@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from deepdigits import paths
@@ -12,16 +10,13 @@ from deepdigits.config.detector import TrainDetector
 from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
 from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scenes import detection_targets, load_scenes
+from deepdigits.data.scenes import SCENES_AT_ONCE, detection_targets, load_scenes
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.detection import Found, best_threshold, detection_measures, match
 from deepdigits.lineage import stage_lineage
 from deepdigits.models.detector import Detector, find_digits, losses
-from deepdigits.models.scene_training import SceneTraining
-from deepdigits.scene_training import fit_scenes
+from deepdigits.models.supervised import SupervisedTraining
 from deepdigits.tracking import DatasetIdentity
-from deepdigits.training import Fitted, OnEpoch
-from deepdigits.weights import part_of
 from pipelines.training import Recipe, train_network
 
 
@@ -40,20 +35,23 @@ def main() -> None:
     torch.manual_seed(config.fit.seed)
     net = Detector(config.net)
 
-    def fit(checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
-        module = SceneTraining(net, losses, config.fit)
-        known, held_out = ((scenes.images, detection_targets(scenes)) for scenes in (train, validation))
-        return fit_scenes(module, known, held_out, config.fit, checkpoints, on_epoch)
-
-    def set_threshold(fitted: Fitted) -> dict[str, float]:
-        net.load_state_dict(part_of(fitted.state, "net."))
+    def set_threshold() -> dict[str, float]:
         found = Found(*find_digits(net, validation.images))
-        threshold = best_threshold(match(validation, found))
-        fitted.state["net.threshold"] = torch.tensor(threshold)
+        threshold = float(net.threshold.fill_(best_threshold(match(validation, found))))
         measures = detection_measures(validation, found, threshold)
         return {"threshold": threshold, "map": measures["map"], "map_50": measures["map_50"]}
 
-    recipe = Recipe("detector", config.net, config.fit, fit, set_threshold, ("map", ".3f"))
+    recipe = Recipe(
+        "detector",
+        config.net,
+        config.fit,
+        SupervisedTraining(net, losses, config.fit),
+        (train.images, detection_targets(train)),
+        (validation.images, detection_targets(validation)),
+        measure=set_threshold,
+        headline=("map", ".3f"),
+        validation_batch=SCENES_AT_ONCE,
+    )
     train_network(recipe, lineage, dataset)
 
 

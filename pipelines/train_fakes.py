@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from deepdigits import paths
@@ -18,11 +16,8 @@ from deepdigits.evaluation.fakes import fakes_measures
 from deepdigits.forging import real_and_fake
 from deepdigits.lineage import stage_lineage
 from deepdigits.models.fakes import FakesDetector, fake_probabilities, losses
-from deepdigits.models.scene_training import SceneTraining
-from deepdigits.scene_training import fit_scenes
+from deepdigits.models.supervised import SupervisedTraining
 from deepdigits.tracking import DatasetIdentity
-from deepdigits.training import Fitted, OnEpoch
-from deepdigits.weights import part_of
 from pipelines.training import Recipe, train_network
 
 
@@ -42,14 +37,12 @@ def main() -> None:
     torch.manual_seed(config.fit.seed)
     net = FakesDetector(config.net)
 
-    def fit(checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
-        return fit_scenes(SceneTraining(net, losses, config.fit), known, held_out, config.fit, checkpoints, on_epoch)
-
-    def judge(fitted: Fitted) -> dict[str, float]:
-        net.load_state_dict(part_of(fitted.state, "net."))
+    def measure() -> dict[str, float]:
         return fakes_measures(fake_probabilities(net, held_out[0]))
 
-    train_network(Recipe("fakes", config.net, config.fit, fit, judge, ("auc", ".4f")), lineage, dataset)
+    module = SupervisedTraining(net, losses, config.fit)
+    recipe = Recipe("fakes", config.net, config.fit, module, known, held_out, measure, headline=("auc", ".4f"))
+    train_network(recipe, lineage, dataset)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from deepdigits import paths
@@ -12,16 +10,13 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
 from deepdigits.config.segmenter import TrainSegmenter
 from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scenes import load_scenes
+from deepdigits.data.scenes import SCENES_AT_ONCE, load_scenes
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.segmentation import confusions, mean_iou
 from deepdigits.lineage import stage_lineage
-from deepdigits.models.scene_training import SceneTraining
 from deepdigits.models.segmenter import Segmenter, losses, name_pixels
-from deepdigits.scene_training import fit_scenes
+from deepdigits.models.supervised import SupervisedTraining
 from deepdigits.tracking import DatasetIdentity
-from deepdigits.training import Fitted, OnEpoch
-from deepdigits.weights import part_of
 from pipelines.training import Recipe, train_network
 
 
@@ -40,17 +35,22 @@ def main() -> None:
     torch.manual_seed(config.fit.seed)
     net = Segmenter(config.net)
 
-    def fit(checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
-        module = SceneTraining(net, losses, config.fit)
-        known, held_out = ((scenes.images, scenes.semantic) for scenes in (train, validation))
-        return fit_scenes(module, known, held_out, config.fit, checkpoints, on_epoch)
-
-    def judge(fitted: Fitted) -> dict[str, float]:
-        net.load_state_dict(part_of(fitted.state, "net."))
+    def measure() -> dict[str, float]:
         found = name_pixels(net, validation.images)
         return {"miou": mean_iou(confusions(validation.semantic, found).sum(axis=0))}
 
-    train_network(Recipe("segmenter", config.net, config.fit, fit, judge, ("miou", ".3f")), lineage, dataset)
+    recipe = Recipe(
+        "segmenter",
+        config.net,
+        config.fit,
+        SupervisedTraining(net, losses, config.fit),
+        (train.images, train.semantic),
+        (validation.images, validation.semantic),
+        measure,
+        headline=("miou", ".3f"),
+        validation_batch=SCENES_AT_ONCE,
+    )
+    train_network(recipe, lineage, dataset)
 
 
 if __name__ == "__main__":

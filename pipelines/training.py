@@ -7,14 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytorch_lightning as pl
 from pydantic import BaseModel
 
 from deepdigits import paths
 from deepdigits.config.fit import CycleFit
+from deepdigits.data.batches import VALIDATION_BATCH, Augment, Pairs
 from deepdigits.files import file_sha256, write_csv, write_json
+from deepdigits.fitting import fit_to_loss
 from deepdigits.lineage import Lineage
 from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
-from deepdigits.training import Fitted, Metrics, OnEpoch, report_epoch, work_dir
+from deepdigits.training import Fitted, Metrics, report_epoch, work_dir
 from deepdigits.weights import part_of, save_network
 
 
@@ -24,17 +27,25 @@ class Recipe:
 
     Attributes:
         name: of the model; it is written to models/NAME.
-        train: a folder for checkpoints and what to call after each epoch -> what training gave.
-        finish: sets what is fitted to the best epoch's weights afterwards, in place, and returns it by name.
-        headline: the measure of validation that a reader wants first, and how to show it.
+        net, fit: params.yaml's sections.
+        module: what is trained; its `net` is kept.
+        train, validation: images uint8 `(n, height, width)` and a target for each.
+        measure: of `module`, which has the best epoch's weights by then, on validation; it sets what is fitted to them.
+        headline: the measure that a reader wants first, and how to show it.
+        augment: of training images.
+        validation_batch: validation images at once.
     """
 
     name: str
     net: BaseModel
     fit: CycleFit
-    train: Callable[[Path, OnEpoch], Fitted]
-    finish: Callable[[Fitted], dict[str, float]]
+    module: pl.LightningModule
+    train: Pairs
+    validation: Pairs
+    measure: Callable[[], dict[str, float]]
     headline: tuple[str, str]
+    augment: Augment | None = None
+    validation_batch: int = VALIDATION_BATCH
 
 
 def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) -> None:
@@ -47,15 +58,25 @@ def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) ->
             run.metrics(metrics, step=epoch)
             report_epoch(lineage.stage, epoch, recipe.fit.epochs, metrics)
 
-        fitted = recipe.train(checkpoints, on_epoch)
-        found = recipe.finish(fitted)
+        fitted = fit_to_loss(
+            recipe.module,
+            recipe.train,
+            recipe.validation,
+            recipe.fit,
+            checkpoints,
+            on_epoch,
+            augment=recipe.augment,
+            validation_batch=recipe.validation_batch,
+        )
+        recipe.module.load_state_dict(fitted.state)
+        found = recipe.measure()
         write_outputs(recipe, fitted, found, lineage.stage)
         log_outputs(recipe, fitted, found, lineage.stage, run, dataset.title)
     shutil.rmtree(checkpoints)
 
 
 def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str) -> None:
-    weights = part_of(fitted.state, "net.")
+    weights = part_of(recipe.module.state_dict(), "net.")
     summary = {
         **{f"val.{name}": value for name, value in validation_measures(fitted).items()},
         **{f"val.{name}": value for name, value in found.items()},

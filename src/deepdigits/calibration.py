@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import nn
 
-from deepdigits.data.batches import VALIDATION_BATCH, to_unit
+from deepdigits.models.answering import answered
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -31,9 +30,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return math.exp(found.x)
 
 
-@torch.inference_mode()
 def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """Class scores float32 `(n, 10)` for uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
-    network.eval()
-    parts = torch.from_numpy(images).split(VALIDATION_BATCH)
-    return np.asarray(torch.cat([network(to_unit(part)) for part in parts]).numpy())
+    return answered(network, network, images)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
 from deepdigits.config.fakes import FakesNet
 from deepdigits.config.gan import GanNet
 from deepdigits.config.swap import SwapNet
-from deepdigits.data.batches import to_unit
+from deepdigits.models.answering import answered
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.fakes import FakesDetector
 from deepdigits.models.gan import Discriminator, Generator
@@ -20,7 +19,6 @@ from deepdigits.models.rnn import make_rnn
 from deepdigits.models.swap import Swapper
 from deepdigits.restoring import Kinds, restore
 
-BATCH = 1000
 KINDS: Kinds = {
     "cnn": (CnnNet, Cnn),
     "rnn": (RnnNet, make_rnn),
@@ -36,16 +34,11 @@ def load_network(path: Path) -> nn.Module:
     return restore(path, KINDS)
 
 
-@torch.inference_mode()
 def probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """Class probabilities float32 `(n, 10)` of uint8 images `(n, 28, 28)`."""
-    parts = torch.from_numpy(images).split(BATCH)
-    return np.asarray(torch.cat([network(to_unit(part)).softmax(dim=1) for part in parts]).numpy())
+    return answered(network, lambda part: network(part).softmax(dim=1), images)
 
 
-@torch.inference_mode()
 def features(network: Cnn, images: np.ndarray) -> np.ndarray:
     """The CNN's last hidden layer, float32 `(n, d)`, for uint8 images `(n, 28, 28)`."""
-    return np.asarray(
-        torch.cat([network.features(to_unit(part)) for part in torch.from_numpy(images).split(BATCH)]).numpy()
-    )
+    return answered(network, network.features, images)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from deepdigits.data.pixels import to_bytes
+
 BATCH = 1000
 NETWORK_BATCH = 100
 
@@ -59,7 +61,7 @@ class OnnxGenerator:
     def from_noise(self, noise: np.ndarray, digits: np.ndarray) -> np.ndarray:
         rows = np.array_split(np.arange(len(digits)), max(1, -(-len(digits) // BATCH)))
         parts = [self.session.run(["images"], {"noise": noise[part], "digit": digits[part]})[0] for part in rows]
-        return np.asarray((np.concatenate(parts) * 255).round().astype(np.uint8))
+        return to_bytes(np.concatenate(parts))
 
 
 class OnnxNetwork:

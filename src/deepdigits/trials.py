@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from deepdigits.classifier_training import fit_classifier
 from deepdigits.config.classifiers import Fit
+from deepdigits.data.augmentation import augment
 from deepdigits.data.splits import Split
+from deepdigits.fitting import fit_to_loss
 from deepdigits.models.classifier import Classifier
 from deepdigits.training import OnEpoch
 from deepdigits.weights import part_of
@@ -23,8 +25,11 @@ def train_for_trial(
     """The network of the best epoch by `validation`, in evaluation mode; `make` is called once the seed is set."""
     torch.manual_seed(config.seed)
     module = make()
+    distort = partial(augment, config=config.augmentation)
     with tempfile.TemporaryDirectory() as checkpoints:
-        fitted = fit_classifier(module, train, validation, config, Path(checkpoints), on_epoch)
+        fitted = fit_to_loss(
+            module, train.pairs, validation.pairs, config, Path(checkpoints), on_epoch, augment=distort
+        )
     module.net.load_state_dict(part_of(fitted.state, "net."))
     return module.net.eval()
 

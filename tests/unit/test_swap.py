@@ -15,14 +15,15 @@ from scipy.ndimage import affine_transform
 from deepdigits.config.fit import CycleFit
 from deepdigits.config.gan import GanNet
 from deepdigits.config.swap import SwapNet, SwapWeights, TrainSwap
-from deepdigits.data.batches import InMemoryData, to_unit
+from deepdigits.data.batches import to_unit
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.fakes import auc, fakes_measures
 from deepdigits.evaluation.handwriting import slants, thicknesses
 from deepdigits.evaluation.swapping import other_digits, probe_measures, style_correlations, swap_measures
+from deepdigits.fitting import fit_to_loss
 from deepdigits.models.swap import Swapper, style_codes, swap_digits
 from deepdigits.models.swap_training import SwapTraining, handwriting, usual_handwriting
-from deepdigits.training import Fitted, fit
+from deepdigits.training import Fitted
 from deepdigits.weights import part_of
 from tests.unit.test_training import KillAt, KilledError, equal
 
@@ -138,24 +139,8 @@ def train(splits: tuple[Split, Split], directory: Path, *extra: Callback, config
     train_split, validation = splits
     torch.manual_seed(config.fit.seed)
     usual = usual_handwriting(to_unit(torch.from_numpy(train_split.images)), torch.from_numpy(train_split.labels))
-    data = InMemoryData(
-        (train_split.images, train_split.labels),
-        (validation.images, validation.labels),
-        batch_size=config.fit.batch_size,
-        steps_per_epoch=config.fit.steps_per_epoch,
-        seed=config.fit.seed,
-    )
-    return fit(
-        SwapTraining(config, usual),
-        data,
-        epochs=config.fit.epochs,
-        seed=config.fit.seed,
-        monitor="val/loss",
-        mode="min",
-        checkpoint_dir=directory,
-        on_epoch=lambda *_: None,
-        callbacks=extra,
-    )
+    module = SwapTraining(config, usual)
+    return fit_to_loss(module, train_split.pairs, validation.pairs, config.fit, directory, lambda *_: None, extra)
 
 
 @pytest.mark.parametrize("step", [3, 12])

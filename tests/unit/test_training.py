@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from deepdigits.classifier_training import fit_classifier
 from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
 from deepdigits.config.gan import GanNet, GanStop, TrainGan
+from deepdigits.data.augmentation import augment
 from deepdigits.data.batches import InMemoryData
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.errors import UserError
+from deepdigits.fitting import fit_to_loss
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.inference import load_network, probabilities
 from deepdigits.models import cnn, rnn
@@ -78,7 +80,9 @@ def splits(digits_train: Split) -> tuple[Split, Split]:
 
 
 def train_classifier(module: Classifier, splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:
-    return fit_classifier(module, *splits, FIT, directory, lambda *_: None, extra)
+    train, validation = (split.pairs for split in splits)
+    distort = partial(augment, config=FIT.augmentation)
+    return fit_to_loss(module, train, validation, FIT, directory, lambda *_: None, extra, augment=distort)
 
 
 def train_gan(splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:

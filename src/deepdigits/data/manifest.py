@@ -53,12 +53,11 @@ def validated_manifest(manifest_file: Path, verdict_file: Path) -> Any:
         UserError: a file is missing, validation failed, or it judged other data.
     """
     manifest, verdict = read_json(manifest_file), read_json(verdict_file)
+    remedy = f"Run: dvc repro {verdict_file.stem}"
     if verdict["dataset.sha256"] != manifest["sha256"]:
-        raise UserError(f"{verdict_file} judges other data than {manifest_file} describes. Run: dvc repro validate")
+        raise UserError(f"{verdict_file} judges other data than {manifest_file} describes. {remedy}")
     if verdict["success"] is not True:
-        raise UserError(
-            f"{verdict_file}: the data failed validation; nothing is trained on them. Run: dvc repro validate"
-        )
+        raise UserError(f"{verdict_file}: the data failed validation; nothing is trained on them. {remedy}")
     return manifest
 
 

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from deepdigits.config.scenes import Look
+from deepdigits.data.pixels import to_bytes
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.files import write_npz
@@ -22,6 +23,7 @@ LEAST_AREA = 12  # pixels; a digit with fewer is not placed
 TRIES = 25  # to place one digit where it overlaps no other too much
 FRAGMENT = 8  # pixels
 CHUNK = 512  # digits warped at once
+SCENES_AT_ONCE = 100  # that a network answers for: a scene has nine times the pixels of a digit
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _draw(rng: np.random.Generator, patches: np.ndarray, split: Split, look: Loo
         kept.append(number)
         boxes = np.concatenate([boxes, box[None]])
     canvas += rng.uniform(0, look.noise) * rng.standard_normal((size, size))
-    return _Drawn((canvas.clip(0, 1) * 255).round().astype(np.uint8), instances, kept, boxes)
+    return _Drawn(to_bytes(canvas), instances, kept, boxes)
 
 
 def _background(rng: np.random.Generator, split: Split, look: Look) -> np.ndarray:

@@ -25,6 +25,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.images, self.labels
+
     def take(self, rows: np.ndarray) -> Split:
         return Split(self.images[rows], self.labels[rows])
 

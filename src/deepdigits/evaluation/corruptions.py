@@ -18,6 +18,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.feature import canny
 from torch.nn import functional as F
 
+from deepdigits.data.pixels import to_bytes
+
 SIZE = 28
 CENTRE = (SIZE - 1) / 2
 FOG_MAP = 32  # the power of two from which fog is cut
@@ -30,8 +32,7 @@ Corruption = Callable[[Floats, np.random.Generator], Floats]
 def corrupt(images: np.ndarray, name: str, seed: int) -> np.ndarray:
     """Corrupt uint8 images `(n, 28, 28)` by the corruption `name` of `CORRUPTIONS`; equal seeds give equal images."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    changed = CORRUPTIONS[name](images.astype(np.float32) / 255, rng)
-    return np.asarray((changed.clip(0, 1) * 255).round().astype(np.uint8))
+    return to_bytes(CORRUPTIONS[name](images.astype(np.float32) / 255, rng))
 
 
 def shot_noise(images: Floats, rng: np.random.Generator) -> Floats:

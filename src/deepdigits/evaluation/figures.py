@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from deepdigits.data.pixels import to_bytes
 from deepdigits.files import write_bytes
 
 ZOOM = 2
@@ -24,7 +25,7 @@ def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
         columns: images in one row.
     """
     if images.dtype != np.uint8:
-        images = (images * 255).round().clip(0, 255).astype(np.uint8)
+        images = to_bytes(images)
     rows = -(-len(images) // columns)
     sheet = np.full((rows * 30 + 2, columns * 30 + 2), 64, dtype=np.uint8)
     for index, image in enumerate(images):

@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 from deepdigits.config.detector import DetectorNet
 from deepdigits.data.batches import to_unit
+from deepdigits.data.scenes import SCENES_AT_ONCE
 from deepdigits.models.blocks import convolution
 from deepdigits.models.classifier import CLASSES
 
-BATCH = 100  # scenes answered at once
 STRIDE = 4  # pixels of the scene to one cell of the map that answers
 REACH = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
 NOTHING = -1  # the label of an empty place in a list of digits
@@ -30,7 +30,7 @@ PRIOR = 0.01  # the score that every cell begins with
 
 
 class Detector(nn.Module):
-    """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 8 -> logits `(n, cells, 10)` and boxes
+    """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 4 -> logits `(n, cells, 10)` and boxes
     `(n, cells, 4)`, one per cell of 4 x 4 pixels, row by row.
 
     Four levels of 3x3 convolutions, each at half the size of the one before; what the coarsest sees is added to the
@@ -142,9 +142,6 @@ def detection_loss(
 def select(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor, Tensor]:
     """The best boxes of each scene, best first; those of a low score, or that overlap a better one too much, are all 0.
 
-    A box is suppressed by any better one, also by a suppressed one, which needs no loop (Bolya et al., 2019,
-    arXiv:1904.02689).
-
     Returns:
         boxes `(n, most, 4)`, scores `(n, most)` in 0 to 1, labels int64 `(n, most)`.
     """
@@ -152,9 +149,20 @@ def select(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Te
     scores, order = scores.topk(min(most, scores.shape[1]), dim=1)
     labels = labels.gather(1, order)
     boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
-    overlap = iou(boxes[:, :, None], boxes[:, None]).triu(diagonal=1)
-    kept = (overlap.amax(dim=1) <= nms_iou) & (scores >= LEAST_SCORE)
+    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
+    kept = ~suppressed(boxes, better, nms_iou) & (scores >= LEAST_SCORE)
     return boxes * kept.unsqueeze(2), scores * kept, labels * kept
+
+
+def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
+    """Whether each of `boxes` `(n, k, 4)` overlaps a better one too much, bool `(n, k)`.
+
+    Also one that is suppressed itself suppresses others, which needs no loop (Bolya et al., 2019, arXiv:1904.02689).
+
+    Args:
+        better: bool, `(k, k)` or `(n, k, k)`; [.., i, j] says that box j is better than box i.
+    """
+    return ((iou(boxes[:, :, None], boxes[:, None]) > nms_iou) & better).any(dim=2)
 
 
 @torch.inference_mode()
@@ -162,7 +170,7 @@ def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.n
     """Boxes, scores and labels, as of `select`, in scenes uint8 `(n, height, width)`."""
     network.eval()
     parts = []
-    for part in torch.from_numpy(images).split(BATCH):
+    for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
         logits, places = network(to_unit(part))
         parts.append(select(logits, places, network.most, network.nms_iou))
     boxes, scores, labels = (torch.cat(one).numpy() for one in zip(*parts, strict=True))

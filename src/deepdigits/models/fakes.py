@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.config.fakes import FakesNet
-from deepdigits.data.batches import to_unit
+from deepdigits.models.answering import answered
 from deepdigits.models.blocks import convolution
-
-BATCH = 1000  # images judged at once
 
 
 class FakesDetector(nn.Module):
@@ -43,9 +40,6 @@ def losses(net: nn.Module, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
     return {"loss": F.binary_cross_entropy_with_logits(net(images), fake.to(images.dtype))}
 
 
-@torch.inference_mode()
 def fake_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """How likely each of images uint8 `(n, 28, 28)` is a fake, where half of them are, float32 `(n,)`."""
-    network.eval()
-    parts = torch.from_numpy(images).split(BATCH)
-    return np.asarray(torch.cat([network(to_unit(part)).sigmoid() for part in parts]).numpy())
+    return answered(network, lambda part: network(part).sigmoid(), images)

@@ -14,10 +14,12 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from deepdigits.config.gan import GanNet, TrainGan
-from deepdigits.data.batches import to_unit
+from deepdigits.data.pixels import to_bytes
+from deepdigits.models.answering import answered
+from deepdigits.models.blocks import strided
 from deepdigits.models.classifier import CLASSES
 
-BATCH = 1000  # of generating and scoring
+BATCH = 1000  # images drawn at once
 
 
 class Generator(nn.Module):
@@ -58,18 +60,8 @@ class Discriminator(nn.Module):
     def __init__(self, config: GanNet):
         super().__init__()
         self.config = config
-        first, second, third, dense = config.discriminator_widths
-        self.body = nn.Sequential(
-            nn.Conv2d(1, first, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(first, second, 4, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(second, third, 3, stride=2, padding=1),
-            nn.LeakyReLU(0.2),
-            nn.Flatten(),
-            nn.Linear(third * 4 * 4, dense),
-            nn.LeakyReLU(0.2),
-        )
+        *widths, dense = config.discriminator_widths
+        self.body = nn.Sequential(*strided(widths), nn.Linear(widths[2] * 4 * 4, dense), nn.LeakyReLU(0.2))
         self.score = nn.Linear(dense, 1)
         self.projection = nn.Embedding(CLASSES, dense)
 
@@ -162,15 +154,12 @@ def generate(generator: nn.Module, noise: Tensor, digits: Tensor) -> np.ndarray:
     """Images uint8 `(n, 28, 28)` from a generator, which is put in evaluation mode."""
     generator.eval()
     parts = [generator(z, y) for z, y in zip(noise.split(BATCH), digits.split(BATCH), strict=True)]
-    return np.asarray((torch.cat(parts).squeeze(1) * 255).round().to(torch.uint8).numpy())
+    return to_bytes(torch.cat(parts).squeeze(1).numpy())
 
 
-@torch.inference_mode()
 def scores(discriminator: nn.Module, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
     """Discriminator logits float32 `(n,)` of uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
-    discriminator.eval()
-    parts = zip(torch.from_numpy(images).split(BATCH), torch.from_numpy(digits).split(BATCH), strict=True)
-    return np.asarray(torch.cat([discriminator(to_unit(x), y) for x, y in parts]).numpy())
+    return answered(discriminator, discriminator, images, digits)
 
 
 def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.data.batches import to_unit
+from deepdigits.data.scenes import SCENES_AT_ONCE
+from deepdigits.models.answering import answered
 from deepdigits.models.blocks import convolution
 
-BATCH = 100  # scenes answered at once
 CLASSES = 11  # background and ten digits
 
 
@@ -77,12 +77,9 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
     return F.cross_entropy(logits, target) + (1 - (2 * shared + 1) / (both + 1)).mean()
 
 
-@torch.inference_mode()
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:
     """The class of every pixel, uint8 0 to 10 `(n, height, width)`, of scenes uint8 `(n, height, width)`."""
-    network.eval()
-    parts = [network(to_unit(part)).argmax(dim=1).to(torch.uint8) for part in torch.from_numpy(images).split(BATCH)]
-    return np.asarray(torch.cat(parts).numpy())
+    return answered(network, lambda part: network(part).argmax(dim=1).to(torch.uint8), images, at_once=SCENES_AT_ONCE)
 
 
 def losses(net: nn.Module, images: Tensor, semantic: Tensor) -> dict[str, Tensor]:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.config.swap import SwapNet
-from deepdigits.data.batches import to_unit
+from deepdigits.data.pixels import to_bytes
+from deepdigits.models.answering import answered
+from deepdigits.models.blocks import strided
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.gan import Generator
 
-BATCH = 1000  # images swapped at once
 DENSE = 128  # width of the encoder's last hidden layer
 
 
@@ -54,7 +55,7 @@ class StyleEncoder(nn.Module):
         super().__init__()
         style = config.gan.noise_dim
         self.reach = config.levels // 2
-        self.body = _strided(config.encoder_widths)
+        self.body = nn.Sequential(*strided(config.encoder_widths))
         self.dense = nn.Linear(config.encoder_widths[2] * 4 * 4 + CLASSES, DENSE)
         self.code = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(DENSE, style), nn.BatchNorm1d(style, affine=False))
 
@@ -71,7 +72,7 @@ class Reader(nn.Module):
 
     def __init__(self, widths: tuple[int, ...]):
         super().__init__()
-        self.body = _strided(widths)
+        self.body = nn.Sequential(*strided(widths))
         self.head = nn.Linear(widths[2] * 4 * 4, CLASSES)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -79,40 +80,16 @@ class Reader(nn.Module):
         return logits
 
 
-def _strided(widths: tuple[int, ...]) -> nn.Sequential:
-    # No batch norm, whose means would be those of images and swaps mixed.
-    first, second, third = widths
-    return nn.Sequential(
-        nn.Conv2d(1, first, 4, stride=2, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(first, second, 4, stride=2, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(second, third, 3, stride=2, padding=1),
-        nn.LeakyReLU(0.2),
-        nn.Flatten(),
-    )
-
-
-@torch.inference_mode()
 def swap_digits(network: Swapper, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int `(n,)`."""
-    network.eval()
-    parts = zip(torch.from_numpy(images).split(BATCH), torch.from_numpy(digits).long().split(BATCH), strict=True)
-    swapped = torch.cat([network(to_unit(x), y) for x, y in parts])
-    return np.asarray((swapped.squeeze(1) * 255).round().to(torch.uint8).numpy())
+    """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int64 `(n,)`."""
+    return to_bytes(answered(network, network, images, digits).squeeze(1))
 
 
-@torch.inference_mode()
 def style_codes(network: Swapper, images: np.ndarray) -> np.ndarray:
     """Style codes float32 `(n, d)` of images uint8 `(n, 28, 28)`."""
-    network.eval()
-    return np.asarray(torch.cat([network.style(to_unit(x)) for x in torch.from_numpy(images).split(BATCH)]).numpy())
+    return answered(network, network.style, images)
 
 
-@torch.inference_mode()
 def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
     """What the swap's own reader sees, int64 `(n,)`, in images uint8 `(n, 28, 28)`."""
-    network.eval()
-    return np.asarray(
-        torch.cat([network.reader(to_unit(x)).argmax(dim=1) for x in torch.from_numpy(images).split(BATCH)]).numpy()
-    )
+    return answered(network, lambda part: network.reader(part).argmax(dim=1), images)

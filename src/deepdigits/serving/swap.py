@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from deepdigits.data.pixels import to_bytes
 from deepdigits.onnx_models import OnnxNetwork
 from deepdigits.serving.bodies import MAX_BATCH, Image, read_images, uploads
 from deepdigits.serving.champions import ChampionWatch
@@ -50,7 +51,7 @@ def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> 
         wanted = np.arange(DIGITS) if digit is None else np.array([digit])
         inputs = {"images": images.repeat(len(wanted), axis=0), "digit": np.tile(wanted, len(images))}
         found = await run_in_threadpool(cast(OnnxNetwork, served.network).answer, inputs)
-        swapped = (found["swapped"] * 255).round().astype(np.uint8)
+        swapped = to_bytes(found["swapped"])
         telemetry.images.labels(served.name).inc(len(images))
         if format == "png":
             return Response(to_png(swapped, len(wanted)), media_type="image/png")

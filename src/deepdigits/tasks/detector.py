@@ -22,7 +22,7 @@ from deepdigits.evaluation.detection import Found, average_precision, detection_
 from deepdigits.evaluation.plots import save_curves
 from deepdigits.evaluation.scene_figures import save_bars, save_detections
 from deepdigits.models.classifier import CLASSES
-from deepdigits.models.detector import LEAST_SCORE, Detector, find_digits, iou, select
+from deepdigits.models.detector import LEAST_SCORE, Detector, find_digits, select, suppressed
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
 from deepdigits.restoring import restore
@@ -51,8 +51,7 @@ class ExportedDetector(Exported):
         scores, labels = logits.sigmoid().max(dim=2)
         # As `select`, but in the order of the cells: among scores that are almost equal, ONNX Runtime may sort otherwise.
         better = scores[:, None] > scores[:, :, None]
-        beaten = ((iou(boxes[:, :, None], boxes[:, None]) > self.network.nms_iou) & better).any(dim=2)
-        kept = ~beaten & (scores >= LEAST_SCORE)
+        kept = ~suppressed(boxes, better, self.network.nms_iou) & (scores >= LEAST_SCORE)
         return boxes * kept.unsqueeze(2), scores * kept, labels * kept, kept & (scores >= self.network.threshold)
 
 

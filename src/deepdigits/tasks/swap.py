@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deepdigits import paths
 from deepdigits.data.batches import to_unit
+from deepdigits.data.pixels import to_bytes
 from deepdigits.data.splits import Split, load_split
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.plots import save_pairs
@@ -75,7 +76,7 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
 
 def score(answers: Arrays, test: Split) -> Judged:
     wanted = other_digits(test.labels)
-    swapped = (answers["swapped"] * 255).round().astype(np.uint8)
+    swapped = to_bytes(answers["swapped"])
     read = read_by_judge(swapped)
     sources, swaps, right = styles(test.images), styles(swapped), read == wanted
 

@@ -1,4 +1,4 @@
-"""The training of a network that answers for scenes."""
+"""The training of a network by images and their targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepdigits.models.optimization import one_cycle
 Losses = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 
 
-class SceneTraining(pl.LightningModule):
+class SupervisedTraining(pl.LightningModule):
     """AdamW under a one-cycle learning rate.
 
     Args:

@@ -1,33 +1,39 @@
-"""How a network for scenes is trained."""
+"""How a network that answers for images is trained, in the pipeline and for a measurement."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from deepdigits.config.fit import CycleFit
-from deepdigits.data.batches import InMemoryData, Pairs
-from deepdigits.models.scene_training import SceneTraining
+from deepdigits.data.batches import VALIDATION_BATCH, Augment, InMemoryData, Pairs
 from deepdigits.training import Fitted, OnEpoch, fit
 
-VALIDATION_SCENES = 200  # at once: a scene has nine times the pixels of a digit
 
-
-def fit_scenes(
-    module: SceneTraining,
+def fit_to_loss(
+    module: pl.LightningModule,
     train: Pairs,
     validation: Pairs,
     config: CycleFit,
     checkpoint_dir: Path,
     on_epoch: OnEpoch,
     callbacks: Sequence[Callback] = (),
+    *,
+    augment: Augment | None = None,
+    validation_batch: int = VALIDATION_BATCH,
 ) -> Fitted:
     """Train as `config` says and keep the epoch with the lowest validation loss; see `deepdigits.training.fit`.
 
+    Not the highest accuracy: a few of the 5,000 validation images decide that, and epochs tie.
+
     Args:
+        module: logs `val/loss`; where it steps its optimizers itself, it clips gradients itself.
         train: images uint8 `(n, height, width)` and a target for each; validation: likewise.
+        augment: of training images.
+        validation_batch: validation images at once.
     """
     data = InMemoryData(
         train,
@@ -35,7 +41,8 @@ def fit_scenes(
         batch_size=config.batch_size,
         steps_per_epoch=config.steps_per_epoch,
         seed=config.seed,
-        validation_batch=VALIDATION_SCENES,
+        augment=augment,
+        validation_batch=validation_batch,
     )
     return fit(
         module,
@@ -47,5 +54,5 @@ def fit_scenes(
         checkpoint_dir=checkpoint_dir,
         on_epoch=on_epoch,
         callbacks=callbacks,
-        gradient_clip=config.gradient_clip,
+        gradient_clip=config.gradient_clip if module.automatic_optimization else None,
     )

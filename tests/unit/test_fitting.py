@@ -13,9 +13,9 @@ from deepdigits.config.fit import CycleFit
 from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.data.scenes import Scenes, compose, detection_targets
 from deepdigits.data.splits import Split
+from deepdigits.fitting import fit_to_loss
 from deepdigits.models import detector, segmenter
-from deepdigits.models.scene_training import SceneTraining
-from deepdigits.scene_training import fit_scenes
+from deepdigits.models.supervised import SupervisedTraining
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.training import Fitted
 from deepdigits.weights import part_of, save_network
@@ -39,12 +39,12 @@ def scenes(digits: tuple[Split, Split]) -> tuple[Scenes, Scenes]:
 def train(kind: str, scenes: tuple[Scenes, Scenes], directory: Path, *extra: Callback) -> Fitted:
     torch.manual_seed(FIT.seed)
     if kind == "detector":
-        module = SceneTraining(detector.Detector(NETS[kind]), detector.losses, FIT)
+        module = SupervisedTraining(detector.Detector(NETS[kind]), detector.losses, FIT)
         pairs = [(one.images, detection_targets(one)) for one in scenes]
     else:
-        module = SceneTraining(segmenter.Segmenter(NETS[kind]), segmenter.losses, FIT)
+        module = SupervisedTraining(segmenter.Segmenter(NETS[kind]), segmenter.losses, FIT)
         pairs = [(one.images, one.semantic) for one in scenes]
-    return fit_scenes(module, pairs[0], pairs[1], FIT, directory, lambda *_: None, extra)
+    return fit_to_loss(module, pairs[0], pairs[1], FIT, directory, lambda *_: None, extra)
 
 
 @pytest.mark.parametrize("step", [3, 12])
