@@ -6,8 +6,8 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
-ALONE   := cnn rnn gan detector segmenter swap
-MODELS  := $(ALONE) fakes
+ALONE   := cnn rnn gan detector swap
+MODELS  := $(ALONE) segmenter fakes
 # How many of the trainings that need no other model run at once. If one fails, the others are finished all the same
 # (xargs would stop at an exit code of 255, which is DVC's).
 JOBS    ?= 1

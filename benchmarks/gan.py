@@ -23,9 +23,9 @@ from deepdigits.data.splits import Split
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.generative import frechet_distance, manifold_metrics
 from deepdigits.inference import features, load_network
+from deepdigits.models.adversarial import ConditionalGan
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.cnn import Cnn
-from deepdigits.models.gan import ConditionalGan
 
 SECONDS, SAMPLES = 75, 5000
 Sampler = Callable[[int], Tensor]  # how many -> images float (n, 1, 28, 28) in 0 to 1

@@ -18,7 +18,7 @@ from deepdigits.config.params import Params
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.inference import probabilities
-from deepdigits.models.rnn import lightning_module
+from deepdigits.models.classifier_training import rnn_to_train
 from deepdigits.models.s4d import PixelRnn
 from deepdigits.training import Metrics, report_epoch
 from deepdigits.trials import train_for_trial
@@ -35,7 +35,7 @@ def main() -> None:
 
 def accuracy(config: TrainRnn) -> Row:
     test = split("test")
-    make = partial(lightning_module, config.net, config.fit)
+    make = partial(rnn_to_train, config.net, config.fit)
 
     def report(epoch: int, metrics: Metrics) -> None:
         report_epoch("pixels", epoch, config.fit.epochs, metrics)

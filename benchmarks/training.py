@@ -23,7 +23,8 @@ from deepdigits.data.batches import ShuffledBatches, epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.errors import exits_cleanly
 from deepdigits.inference import probabilities
-from deepdigits.models.cnn import Cnn, lightning_module
+from deepdigits.models.classifier_training import cnn_to_train
+from deepdigits.models.cnn import Cnn
 from deepdigits.trials import keep_silent, train_for_trial
 
 STEPS, ROUNDS, WANTED = 60, 3, 0.99
@@ -57,7 +58,7 @@ def against_bare_loop(params: Params, train: Split) -> Row:
             schedule.step()
 
     few = train.take(np.arange(1000))
-    make = partial(lightning_module, params.train_cnn.net, config)
+    make = partial(cnn_to_train, params.train_cnn.net, config)
     taken = alternate({"ours": lambda: train_for_trial(make, train, few, config, keep_silent), "bare": bare}, ROUNDS)
     images = STEPS * config.batch_size
     ratio = taken["bare"] / taken["ours"]
@@ -107,7 +108,7 @@ def time_to_accuracy(params: Params, train: Split, test: Split) -> Row:
     plain = params.train_cnn.fit.augmentation.model_copy(update={"textured_fraction": 0.0})
     config = params.train_cnn.fit.model_copy(update={"epochs": 1, "steps_per_epoch": 300, "augmentation": plain})
     few = train.take(np.arange(1000))
-    make = partial(lightning_module, params.train_cnn.net, config)
+    make = partial(cnn_to_train, params.train_cnn.net, config)
     trained: list[nn.Module] = []
     ours = seconds(lambda: trained.append(train_for_trial(make, train, few, config, keep_silent)))
     accuracy = float((probabilities(trained[0], test.images).argmax(axis=1) == test.labels).mean())

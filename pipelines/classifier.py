@@ -14,7 +14,8 @@ from deepdigits.data.augmentation import augment
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.lineage import Lineage
-from deepdigits.models.classifier import Classifier, Temperature
+from deepdigits.models.classifier import Temperature
+from deepdigits.models.classifier_training import Classifier
 from deepdigits.tracking import DatasetIdentity
 from pipelines.training import Recipe, train_network
 

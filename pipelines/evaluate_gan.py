@@ -22,8 +22,8 @@ from deepdigits.evaluation.generated import (
 from deepdigits.evaluation.generative import first_of_each_class, fool_rate
 from deepdigits.inference import features, probabilities
 from deepdigits.models.cnn import Cnn
-from deepdigits.models.gan import Discriminator, Generator, generate, interpolated_noise, scores
-from deepdigits.synthesis import classifier_of_generated, draw_images, fresh_discriminator
+from deepdigits.models.gan import Discriminator, Generator, draw_images, generate, interpolated_noise, scores
+from deepdigits.synthesis import classifier_of_generated, fresh_discriminator
 
 
 def evaluate_gan(

@@ -10,7 +10,7 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
 from deepdigits.errors import exits_cleanly
 from deepdigits.lineage import stage_lineage
-from deepdigits.models.cnn import lightning_module
+from deepdigits.models.classifier_training import cnn_to_train
 from pipelines.classifier import train_classifier
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     params = read_params(Parameters)
     use_threads(params.compute.threads)
     torch.manual_seed(params.train_cnn.fit.seed)
-    module = lightning_module(params.train_cnn.net, params.train_cnn.fit)
+    module = cnn_to_train(params.train_cnn.net, params.train_cnn.fit)
     lineage = stage_lineage("train_cnn", params.profile)
     train_classifier("cnn", params.train_cnn.net, params.train_cnn.fit, module, lineage)
 

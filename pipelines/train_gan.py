@@ -12,7 +12,7 @@ from deepdigits.compute import use_threads
 from deepdigits.config.gan import TrainGan
 from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
-from deepdigits.data.batches import InMemoryData
+from deepdigits.data.in_memory import InMemoryData
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
@@ -20,7 +20,7 @@ from deepdigits.evaluation.figures import save_animation
 from deepdigits.files import file_sha256, write_csv, write_json
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.lineage import stage_lineage
-from deepdigits.models.gan import ConditionalGan
+from deepdigits.models.adversarial import ConditionalGan
 from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir
 from deepdigits.weights import part_of, save_network

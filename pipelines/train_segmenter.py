@@ -8,12 +8,13 @@ from deepdigits import paths
 from deepdigits.compute import use_threads
 from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
-from deepdigits.config.segmenter import TrainSegmenter
+from deepdigits.config.segmenter import SegmenterNet, TrainSegmenter
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.scenes import SCENES_AT_ONCE, load_scenes
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.segmentation import confusions, mean_iou
 from deepdigits.lineage import stage_lineage
+from deepdigits.models.detector import load_detector
 from deepdigits.models.segmenter import Segmenter, losses, name_pixels
 from deepdigits.models.supervised import SupervisedTraining
 from deepdigits.tracking import DatasetIdentity
@@ -33,7 +34,10 @@ def main() -> None:
     dataset = DatasetIdentity.of(validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT))
     train, validation = (load_scenes(paths.scene_file(name)) for name in ("train", "validation"))
     torch.manual_seed(config.fit.seed)
-    net = Segmenter(config.net)
+    backbone = load_detector(paths.MODELS / "detector" / "model.safetensors").backbone
+    shape = SegmenterNet(widths=backbone.widths)
+    net = Segmenter(shape)
+    net.backbone.load_state_dict(backbone.state_dict())
 
     def measure() -> dict[str, float]:
         found = name_pixels(net, validation.images)
@@ -41,7 +45,7 @@ def main() -> None:
 
     recipe = Recipe(
         "segmenter",
-        config.net,
+        shape,
         config.fit,
         SupervisedTraining(net, losses, config.fit),
         (train.images, train.semantic),

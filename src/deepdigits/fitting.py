@@ -9,7 +9,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from deepdigits.config.fit import CycleFit
-from deepdigits.data.batches import VALIDATION_BATCH, Augment, InMemoryData, Pairs
+from deepdigits.data.batches import VALIDATION_BATCH, Augment, Pairs
+from deepdigits.data.in_memory import InMemoryData
 from deepdigits.training import Fitted, OnEpoch, fit
 
 

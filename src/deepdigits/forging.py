@@ -8,9 +8,8 @@ from deepdigits import paths
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.swapping import other_digits
 from deepdigits.inference import load_network
-from deepdigits.models.gan import Generator
+from deepdigits.models.gan import Generator, draw_images
 from deepdigits.models.swap import Swapper, swap_digits
-from deepdigits.synthesis import draw_images
 
 
 def forge(split: Split, seed: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from deepdigits.config.gan import GanStop
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.generative import diversity, first_of_each_class, fool_rate, frechet_distance
-from deepdigits.models.gan import ConditionalGan, class_noise, generate, scores
+from deepdigits.models.adversarial import ConditionalGan
+from deepdigits.models.gan import class_noise, generate, scores
 
 MONITOR = "val/frechet"
 PROJECTED = 64  # principal components: they hold about 87 % of the variance of MNIST's pixels

@@ -15,17 +15,11 @@ from deepdigits.config.gan import GanNet
 from deepdigits.data.batches import epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.models.classifier import CLASSES
-from deepdigits.models.cnn import lightning_module
-from deepdigits.models.gan import Discriminator, Generator, generate
+from deepdigits.models.classifier_training import cnn_to_train
+from deepdigits.models.gan import Discriminator, Generator
 from deepdigits.trials import keep_silent, train_for_trial
 
 Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -> images uint8 (n, 28, 28)
-
-
-def draw_images(generator: Generator, labels: np.ndarray, seed: int) -> np.ndarray:
-    """One generated image for each label, uint8 `(n, 28, 28)`."""
-    noise = torch.randn(len(labels), generator.noise_dim, generator=torch.Generator().manual_seed(seed))
-    return generate(generator, noise, torch.from_numpy(labels))
 
 
 def classifier_of_generated(draw: Draw, config: Synthetic) -> torch.nn.Module:
@@ -35,7 +29,7 @@ def classifier_of_generated(draw: Draw, config: Synthetic) -> torch.nn.Module:
     for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
         labels = np.arange(count) % CLASSES
         splits.append(Split(draw(labels, config.fit.seed + part), labels))
-    make = partial(lightning_module, config.net, config.fit)
+    make = partial(cnn_to_train, config.net, config.fit)
     return train_for_trial(make, splits[0], splits[1], config.fit, keep_silent)
 
 

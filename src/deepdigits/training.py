@@ -17,7 +17,8 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
-from deepdigits.data.batches import InMemoryData, epoch_generator
+from deepdigits.data.batches import epoch_generator
+from deepdigits.data.in_memory import InMemoryData
 from deepdigits.errors import Terminated, UserError
 
 # Lightning's notes about accelerators, and a product of its makers, on every start.

@@ -14,7 +14,7 @@ from deepdigits.config.classifiers import Fit
 from deepdigits.data.augmentation import augment
 from deepdigits.data.splits import Split
 from deepdigits.fitting import fit_to_loss
-from deepdigits.models.classifier import Classifier
+from deepdigits.models.classifier_training import Classifier
 from deepdigits.training import OnEpoch
 from deepdigits.weights import part_of
 

@@ -15,8 +15,8 @@ from deepdigits.config.params import Params
 from deepdigits.data.splits import Split
 from deepdigits.evaluation.generative import fool_rate, nearest_distances
 from deepdigits.inference import probabilities
-from deepdigits.models.gan import Generator, scores
-from deepdigits.synthesis import classifier_of_generated, draw_images, fresh_discriminator
+from deepdigits.models.gan import Generator, draw_images, scores
+from deepdigits.synthesis import classifier_of_generated, fresh_discriminator
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))

@@ -16,15 +16,16 @@ from torch import Tensor
 from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
 from deepdigits.config.gan import GanNet, GanStop, TrainGan
 from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import InMemoryData
+from deepdigits.data.in_memory import InMemoryData
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.errors import UserError
 from deepdigits.fitting import fit_to_loss
 from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.inference import load_network, probabilities
 from deepdigits.models import cnn, rnn
-from deepdigits.models.classifier import Classifier
-from deepdigits.models.gan import ConditionalGan, Discriminator, Generator, class_noise, generate
+from deepdigits.models.adversarial import ConditionalGan
+from deepdigits.models.classifier_training import Classifier, cnn_to_train, rnn_to_train
+from deepdigits.models.gan import Discriminator, Generator, class_noise, generate
 from deepdigits.training import Fitted, fit, work_dir
 from deepdigits.weights import part_of, save_network
 
@@ -104,7 +105,7 @@ def train_gan(splits: tuple[Split, Split], directory: Path, *extra: Callback) ->
 
 def build(kind: str) -> Classifier:
     torch.manual_seed(FIT.seed)
-    return cnn.lightning_module(CNN, FIT) if kind == "cnn" else rnn.lightning_module(RNN, FIT)
+    return cnn_to_train(CNN, FIT) if kind == "cnn" else rnn_to_train(RNN, FIT)
 
 
 def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:

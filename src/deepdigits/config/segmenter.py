@@ -11,9 +11,10 @@ from deepdigits.config.sections import Positive, Section
 
 
 class SegmenterNet(Section):
+    """Not in params.yaml: the widths are those of the detector, with whose backbone the segmenter begins."""
+
     widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
 
 
 class TrainSegmenter(Section):
-    net: SegmenterNet
     fit: CycleFit

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -69,37 +68,3 @@ class OrderedBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in zip(self.images.split(self.size), self.labels.split(self.size), strict=True):
             yield to_unit(images), labels
-
-
-class InMemoryData(pl.LightningDataModule):
-    """Training and validation batches; the trainer asks for new training batches every epoch."""
-
-    def __init__(
-        self,
-        train: Pairs,
-        validation: Pairs | None,
-        *,
-        batch_size: int,
-        steps_per_epoch: int,
-        seed: int,
-        augment: Augment | None = None,
-        validation_batch: int = VALIDATION_BATCH,
-    ):
-        super().__init__()
-        self.train_tensors = _tensors(train)
-        self.validation_tensors = _tensors(validation) if validation else None
-        self.validation_batch = validation_batch
-        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.seed, self.augment = seed, augment
-
-    def train_dataloader(self) -> ShuffledBatches:
-        epoch = self.trainer.current_epoch if self.trainer else 0
-        generator = epoch_generator(self.seed, epoch)
-        return ShuffledBatches(*self.train_tensors, self.batch_size, self.steps_per_epoch, generator, self.augment)
-
-    def val_dataloader(self) -> OrderedBatches | list[OrderedBatches]:
-        return OrderedBatches(*self.validation_tensors, self.validation_batch) if self.validation_tensors else []
-
-
-def _tensors(pairs: Pairs) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])

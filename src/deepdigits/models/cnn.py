@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD
 
-from deepdigits.config.classifiers import CnnNet, Fit
-from deepdigits.models.classifier import CLASSES, Classifier, Temperature
+from deepdigits.config.classifiers import CnnNet
+from deepdigits.models.classifier import CLASSES, Temperature
 
 WINDOW = 9  # pixels
 
@@ -63,9 +60,3 @@ class Cnn(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.temperature(self.head(self.features(images)))
         return logits
-
-
-def lightning_module(net: CnnNet, fit: Fit) -> Classifier:
-    """Ready to train with Nesterov SGD."""
-    make = partial(SGD, lr=fit.max_learning_rate, momentum=0.9, nesterov=True, weight_decay=fit.weight_decay)
-    return Classifier(Cnn(net), make, fit.max_learning_rate, fit.label_smoothing)

@@ -9,6 +9,7 @@ Boxes are float32 `(..., 4)` x, y, width, height in pixels of the scene, as in C
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from torch.nn import functional as F
 from deepdigits.config.detector import DetectorNet
 from deepdigits.data.batches import to_unit
 from deepdigits.data.scenes import SCENES_AT_ONCE
-from deepdigits.models.blocks import convolution
+from deepdigits.models.blocks import Backbone, convolution
 from deepdigits.models.classifier import CLASSES
+from deepdigits.restoring import restore
 
 STRIDE = 4  # pixels of the scene to one cell of the map that answers
 REACH = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
@@ -33,9 +35,8 @@ class Detector(nn.Module):
     """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 4 -> logits `(n, cells, 10)` and boxes
     `(n, cells, 4)`, one per cell of 4 x 4 pixels, row by row.
 
-    Four levels of 3x3 convolutions, each at half the size of the one before; what the coarsest sees is added to the
-    one above it, and from there two heads answer. `threshold` is the score from which on a box is to be shown; it is
-    found after training, and the weights file carries it.
+    What the backbone's coarsest level sees is added to the one above it, and from there two heads answer. `threshold`
+    is the score from which on a box is to be shown; it is found after training, and the weights file carries it.
     """
 
     threshold: Tensor
@@ -43,19 +44,9 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorNet):
         super().__init__()
         self.most, self.nms_iou = config.most, config.nms_iou
-        first, second, third, fourth = config.widths
-        self.fine = nn.Sequential(
-            convolution(1, first),
-            convolution(first, second, 2),
-            convolution(second, second),
-            convolution(second, third, 2),
-            convolution(third, third),
-            convolution(third, third),
-        )
-        self.coarse = nn.Sequential(
-            convolution(third, fourth, 2), convolution(fourth, fourth), convolution(fourth, fourth),
-            convolution(fourth, third, kernel=1),
-        )  # fmt: skip
+        _, _, third, fourth = config.widths
+        self.backbone = Backbone(config.widths)
+        self.narrow = convolution(fourth, third, kernel=1)
         self.joined = convolution(third, third)
         scores, places = nn.Conv2d(third, CLASSES, 1), nn.Conv2d(third, 4, 1)
         self.class_head = nn.Sequential(convolution(third, third), convolution(third, third), scores)
@@ -67,9 +58,8 @@ class Detector(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        fine = self.fine(images.contiguous(memory_format=torch.channels_last))
-        context = F.interpolate(self.coarse(fine), size=fine.shape[2:], mode="nearest")
-        maps = self.joined(fine + context)
+        *_, fine, coarse = self.backbone(images)
+        maps = self.joined(fine + F.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest"))
         logits = self.class_head(maps).flatten(2).transpose(1, 2)
         raw = self.box_head(maps).flatten(2).transpose(1, 2)
         middle = cell_middles(fine.shape[2], fine.shape[3]) + raw[..., :2] * STRIDE
@@ -163,6 +153,13 @@ def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
         better: bool, `(k, k)` or `(n, k, k)`; [.., i, j] says that box j is better than box i.
     """
     return ((iou(boxes[:, :, None], boxes[:, None]) > nms_iou) & better).any(dim=2)
+
+
+def load_detector(path: Path) -> Detector:
+    """Rebuild a detector from its file; see `deepdigits.restoring.restore`."""
+    network = restore(path, {"detector": (DetectorNet, Detector)})
+    assert isinstance(network, Detector)
+    return network
 
 
 @torch.inference_mode()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW
 
-from deepdigits.config.classifiers import Fit, RnnNet
-from deepdigits.models.classifier import CLASSES, Classifier, Temperature
+from deepdigits.config.classifiers import RnnNet
+from deepdigits.models.classifier import CLASSES, Temperature
 from deepdigits.models.s4d import PIXEL_MEAN, PIXEL_STD, PixelRnn
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
@@ -47,9 +44,3 @@ class RowRnn(nn.Module):
 def make_rnn(config: RnnNet) -> nn.Module:
     """The network that `config.cell` asks for: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`."""
     return PixelRnn(config) if config.cell == "s4d" else RowRnn(config)
-
-
-def lightning_module(net: RnnNet, fit: Fit) -> Classifier:
-    """Ready to train with AdamW."""
-    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
-    return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

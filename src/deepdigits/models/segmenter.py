@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.data.scenes import SCENES_AT_ONCE
 from deepdigits.models.answering import answered
-from deepdigits.models.blocks import convolution
+from deepdigits.models.blocks import Backbone, convolution
 
 CLASSES = 11  # background and ten digits
 
@@ -19,21 +19,13 @@ class Segmenter(nn.Module):
     """float32 `(n, 1, height, width)` in 0 to 1 -> logits `(n, 11, height, width)`; class 0 is the background, class
     1 + d the digit d.
 
-    Four levels, each at half the size of the one before; on the way back each level sees what it gave on the way down.
+    The way down is the backbone; on the way back each level sees what it gave on the way down.
     """
 
     def __init__(self, config: SegmenterNet):
         super().__init__()
         first, second, third, fourth = config.widths
-        self.level1 = convolution(1, first)
-        self.level2 = nn.Sequential(convolution(first, second, 2), convolution(second, second))
-        self.level3 = nn.Sequential(convolution(second, third, 2), convolution(third, third))
-        self.level4 = nn.Sequential(
-            convolution(third, fourth, 2),
-            convolution(fourth, fourth),
-            convolution(fourth, fourth),
-            convolution(fourth, fourth),
-        )
+        self.backbone = Backbone(config.widths)
         self.back3 = _Back(fourth, third)
         self.back2 = _Back(third, second)
         self.back1 = _Back(second, first)
@@ -41,10 +33,8 @@ class Segmenter(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        one = self.level1(images.contiguous(memory_format=torch.channels_last))
-        two = self.level2(one)
-        three = self.level3(two)
-        logits: Tensor = self.head(self.back1(self.back2(self.back3(self.level4(three), three), two), one))
+        one, two, three, four = self.backbone(images)
+        logits: Tensor = self.head(self.back1(self.back2(self.back3(four, three), two), one))
         return logits
 
 
@@ -70,11 +60,13 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
         semantic: integers `(n, height, width)`, 0 to 10.
     """
     target = semantic.long()
-    probabilities = logits.softmax(dim=1)
-    wanted = F.one_hot(target, CLASSES).movedim(3, 1).to(logits.dtype)
-    shared = (probabilities * wanted).sum(dim=(0, 2, 3))[1:]
-    both = (probabilities + wanted).sum(dim=(0, 2, 3))[1:]
-    return F.cross_entropy(logits, target) + (1 - (2 * shared + 1) / (both + 1)).mean()
+    log_probabilities = logits.log_softmax(dim=1)
+    probabilities = log_probabilities.exp()
+    right, pixels = probabilities.gather(1, target.unsqueeze(1)).flatten(), target.flatten()
+    shared = right.new_zeros(CLASSES).index_add(0, pixels, right)
+    both = probabilities.sum(dim=(0, 2, 3)) + pixels.bincount(minlength=CLASSES)
+    dice = (2 * shared[1:] + 1) / (both[1:] + 1)
+    return F.nll_loss(log_probabilities, target) + (1 - dice).mean()
 
 
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits import paths
-from deepdigits.config.detector import DetectorNet
 from deepdigits.data.batches import to_unit
 from deepdigits.data.scenes import Scenes, load_scenes
 from deepdigits.evaluation.detection import Found, average_precision, detection_measures, match, precision_recall
 from deepdigits.evaluation.plots import save_curves
 from deepdigits.evaluation.scene_figures import save_bars, save_detections
 from deepdigits.models.classifier import CLASSES
-from deepdigits.models.detector import LEAST_SCORE, Detector, find_digits, select, suppressed
+from deepdigits.models.detector import LEAST_SCORE, Detector, find_digits, load_detector, select, suppressed
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
-from deepdigits.restoring import restore
 from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Task
 
 FACTORS = (1, 2, 3, 4)  # by which scenes are made smaller, to find what is larger
@@ -129,7 +126,7 @@ DETECTOR = Task(
     name="detector",
     data=SCENES,
     metrics="evaluate_detector",
-    load=partial(restore, kinds={"detector": (DetectorNet, Detector)}),
+    load=load_detector,
     exported=ExportedDetector,
     golden_inputs=golden_inputs,
     rules={

@@ -87,7 +87,7 @@ SEGMENTER = Task(
     headlines=("test/miou", "test/boundary_f1", "test/miou_overlap"),
     summary=summary,
     card=Card(
-        network="a small U-Net",
+        network="a small U-Net that begins with the detector's backbone",
         interface="Takes scenes uint8 `(n, 84, 84)`, dark 0 to bright 255; returns `semantic` uint8 `(n, 84, 84)`: 0 for "
         "background, 1 + d\nfor digit d.",
         use="Telling the pixels of handwritten digits apart in composed scenes: teaching, benchmarks and pipeline tests. "
