@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.data.scenes import Scenes, compose
@@ -17,7 +18,7 @@ from deepdigits.evaluation.segmentation import (
     overlaps,
     segmentation_measures,
 )
-from deepdigits.models.segmenter import Segmenter, losses, name_pixels
+from deepdigits.models.segmenter import Segmenter, losses, name_pixels, segmentation_loss
 from tests.unit.test_scenes import LOOK
 
 
@@ -54,6 +55,15 @@ def test_overlaps_are_where_two_digits_have_ink() -> None:
     found = overlaps(instances)
     assert found[0, 3:8, 3:8].all()
     assert found.sum() == 25
+
+
+def test_the_loss_is_cross_entropy_and_the_log_of_each_digit_s_dice() -> None:
+    torch.manual_seed(0)
+    logits, semantic = torch.randn(3, 11, 5, 6), torch.randint(0, 11, (3, 5, 6))
+    found, wanted = logits.softmax(dim=1).movedim(1, 3).flatten(0, 2), F.one_hot(semantic, 11).flatten(0, 2)
+    dice = (2 * (found * wanted).sum(dim=0) + 1) / (found.sum(dim=0) + wanted.sum(dim=0) + 1)
+    expected = 2 * F.cross_entropy(logits, semantic) - dice[1:].log().mean()
+    assert torch.allclose(segmentation_loss(logits, semantic), expected)
 
 
 def test_the_loss_falls_and_the_answer_has_the_scene_s_shape(scenes: Scenes) -> None:
