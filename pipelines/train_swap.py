@@ -13,7 +13,7 @@ from deepdigits.data.batches import to_unit
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.data.splits import load_split
 from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.swapping import other_digits, swap_measures
+from deepdigits.evaluation.swapping import other_digits, styles, swap_measures
 from deepdigits.lineage import stage_lineage
 from deepdigits.models.swap import digits_read, swap_digits
 from deepdigits.models.swap_training import SwapTraining, usual_handwriting
@@ -42,7 +42,7 @@ def main() -> None:
         """By the swap's own reader: the CNN that judges the test images takes no part in training."""
         wanted = other_digits(validation.labels)
         swapped = swap_digits(module.net, validation.images, wanted)
-        return swap_measures(validation.images, swapped, digits_read(module.net, swapped), wanted)
+        return swap_measures(styles(validation.images), styles(swapped), digits_read(module.net, swapped), wanted)
 
     recipe = Recipe(
         "swap",

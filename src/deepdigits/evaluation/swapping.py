@@ -35,21 +35,18 @@ def style_correlations(sources: np.ndarray, swaps: np.ndarray, weights: np.ndarr
     return np.asarray(np.divide(both, spread, out=np.zeros_like(both), where=spread > 0))
 
 
-def swap_measures(
-    images: np.ndarray, swapped: np.ndarray, read: np.ndarray, wanted: np.ndarray, back: np.ndarray | None = None
-) -> dict[str, float]:
+def swap_measures(sources: np.ndarray, swaps: np.ndarray, read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
     """`identity`: share of swaps that are read as the digit asked for, with its 95 % Wilson interval, and of the least
-    digit; `slant_correlation`, `thickness_correlation` of source and swap; `cycle_error`: mean absolute difference of
-    a source and its swap swapped back, pixels 0 to 1.
+    digit; `slant_correlation`, `thickness_correlation` of source and swap.
 
     Args:
-        images: sources uint8 `(n, 28, 28)`; swapped, back: likewise.
+        sources, swaps: their `styles`.
         read: the digits that a classifier reads in the swaps, `(n,)`; wanted: those asked for.
     """
     right = read == wanted
     low, high = wilson_interval(int(right.sum()), len(right))
-    slant, thickness = style_correlations(styles(images), styles(swapped))
-    measures = {
+    slant, thickness = style_correlations(sources, swaps)
+    return {
         "identity": float(right.mean()),
         "identity_low": low,
         "identity_high": high,
@@ -57,9 +54,11 @@ def swap_measures(
         "slant_correlation": float(slant),
         "thickness_correlation": float(thickness),
     }
-    if back is not None:
-        measures["cycle_error"] = float(np.abs(images.astype(np.float64) - back).mean() / 255)
-    return measures
+
+
+def cycle_error(images: np.ndarray, back: np.ndarray) -> float:
+    """Mean absolute difference of sources and their swaps swapped back, both uint8 `(n, 28, 28)`, of pixels 0 to 1."""
+    return float(np.abs(images.astype(np.float64) - back).mean() / 255)
 
 
 def probe_measures(

@@ -17,7 +17,14 @@ from deepdigits.data.pixels import to_bytes
 from deepdigits.data.splits import Split, load_split
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.plots import save_pairs
-from deepdigits.evaluation.swapping import other_digits, probe_measures, style_correlations, styles, swap_measures
+from deepdigits.evaluation.swapping import (
+    cycle_error,
+    other_digits,
+    probe_measures,
+    style_correlations,
+    styles,
+    swap_measures,
+)
 from deepdigits.inference import load_network, probabilities
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.swap import Swapper, digits_read, style_codes, swap_digits
@@ -66,9 +73,13 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     back = swap_digits(network, swapped, test.labels)
     read = read_by_judge(swapped)
     known = style_codes(network, train.images[:PROBED]), train.labels[:PROBED]
-    save_pictures(network, test, swapped, wanted, read, figures)
+    sources, swaps = styles(test.images), styles(swapped)
+    save_table(network, test, figures)
+    save_misread(test.images, swapped, read != wanted, figures)
+    save_pairs(sources, swaps, STYLE, figures / "style.png", "Handwriting of source and swap")
     return {
-        **swap_measures(test.images, swapped, read, wanted, back),
+        **swap_measures(sources, swaps, read, wanted),
+        "cycle_error": cycle_error(test.images, back),
         **probe_measures(*known, style_codes(network, test.images), test.labels, PROBE_SEED),
         "source_read": float((digits_read(network, test.images) == test.labels).mean()),
     }
@@ -84,26 +95,25 @@ def score(answers: Arrays, test: Split) -> Judged:
         return float((np.average(right, weights=weights) + style_correlations(sources, swaps, weights).sum()) / 3)
 
     name = "mean of identity, slant and thickness"
-    return Judged(name, worth, swap_measures(test.images, swapped, read, wanted))
+    return Judged(name, worth, swap_measures(sources, swaps, read, wanted))
 
 
 def read_by_judge(images: np.ndarray) -> np.ndarray:
     return np.asarray(probabilities(load_network(JUDGE), images).argmax(axis=1))
 
 
-def save_pictures(
-    network: Swapper, test: Split, swapped: np.ndarray, wanted: np.ndarray, read: np.ndarray, figures: Path
-) -> None:
-    """The table of swaps, those that the judge misreads, and the style of sources and swaps."""
+def save_table(network: Swapper, test: Split, figures: Path) -> None:
+    """A source from each digit, and its handwriting as each digit."""
     sources = np.array([np.flatnonzero(test.labels == digit)[0] for digit in range(CLASSES)])
-    rows = sources.repeat(CLASSES)
-    drawn = swap_digits(network, test.images[rows], np.tile(np.arange(CLASSES), CLASSES))
+    drawn = swap_digits(network, test.images[sources.repeat(CLASSES)], np.tile(np.arange(CLASSES), CLASSES))
     table = np.concatenate([test.images[sources][:, None], drawn.reshape(CLASSES, CLASSES, 28, 28)], axis=1)
     save_image_grid(table.reshape(-1, 28, 28), figures / "table.png", columns=CLASSES + 1)
-    wrong = np.flatnonzero(read != wanted)[:SHOWN]
-    pairs = np.stack([test.images[wrong], swapped[wrong]], axis=1).reshape(-1, 28, 28)
-    save_image_grid(pairs, figures / "misread.png", columns=12)
-    save_pairs(styles(test.images), styles(swapped), STYLE, figures / "style.png", "Handwriting of source and swap")
+
+
+def save_misread(images: np.ndarray, swapped: np.ndarray, wrong: np.ndarray, figures: Path) -> None:
+    """Sources, each followed by its swap, of the first that the judge misreads."""
+    pairs = np.stack([images, swapped], axis=1)[wrong][:SHOWN]
+    save_image_grid(pairs.reshape(-1, 28, 28), figures / "misread.png", columns=12)
 
 
 def summary(metrics: Mapping[str, Any]) -> str:
