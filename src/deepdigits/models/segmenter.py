@@ -54,8 +54,8 @@ class _Back(nn.Module):
 
 def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
     """Twice the cross-entropy, plus the mean over the digits of -log Dice (Wong et al., 2018, arXiv:1809.00076), each
-    digit over the whole batch. 1 - Dice has hardly a slope before a digit is found: short
-    trainings stayed with all background.
+    digit over the whole batch. 1 - Dice has hardly a slope before a digit is found: short trainings stayed with all
+    background.
 
     Args:
         logits: `(n, 11, height, width)`.
