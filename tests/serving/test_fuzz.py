@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from deepdigits.serving.fast_path import FastPath
 
-POSTS = ("POST /v1/classify", "POST /v1/detect", "POST /v1/segment", "POST /v1/generate")
+POSTS = ("POST /v1/classify", "POST /v1/detect", "POST /v1/segment", "POST /v1/swap", "POST /v1/generate")
 OPERATIONS = (*POSTS, "GET /v1/models", "GET /healthz", "GET /readyz", "GET /metrics")
 
 
