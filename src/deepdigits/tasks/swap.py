@@ -61,18 +61,28 @@ def golden_inputs(count: int) -> Arrays:
     return {"images": images, "digit": np.arange(count) % CLASSES}
 
 
+def probed() -> Split:
+    """The training images whose style codes the probes learn from."""
+    train = load_split(paths.split_file("train"))
+    return Split(train.images[:PROBED], train.labels[:PROBED])
+
+
 def inputs(test: Split) -> Arrays:
-    return {"images": test.images, "digit": other_digits(test.labels)}
+    """The test images, and after them those that the probes learn from."""
+    known = probed()
+    return {
+        "images": np.concatenate([test.images, known.images]),
+        "digit": np.concatenate([other_digits(test.labels), known.labels]),
+    }
 
 
 def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     """Figures of the test images, each swapped to one other digit and back."""
-    train, test = (load_split(paths.split_file(name)) for name in ("train", "test"))
+    test, known = load_split(paths.split_file("test")), probed()
     wanted = other_digits(test.labels)
     swapped = swap_digits(network, test.images, wanted)
     back = swap_digits(network, swapped, test.labels)
     read = read_by_judge(swapped)
-    known = style_codes(network, train.images[:PROBED]), train.labels[:PROBED]
     sources, swaps = styles(test.images), styles(swapped)
     save_table(network, test, figures)
     save_misread(test.images, swapped, read != wanted, figures)
@@ -80,14 +90,16 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     return {
         **swap_measures(sources, swaps, read, wanted),
         "cycle_error": cycle_error(test.images, back),
-        **probe_measures(*known, style_codes(network, test.images), test.labels, PROBE_SEED),
+        **probe_measures(
+            style_codes(network, known.images), known.labels, style_codes(network, test.images), test.labels, PROBE_SEED
+        ),
         "source_read": float((digits_read(network, test.images) == test.labels).mean()),
     }
 
 
 def score(answers: Arrays, test: Split) -> Judged:
-    wanted = other_digits(test.labels)
-    swapped = to_bytes(answers["swapped"])
+    wanted, known = other_digits(test.labels), probed()
+    swapped, codes = to_bytes(answers["swapped"][: len(test)]), answers["style"]
     read = read_by_judge(swapped)
     sources, swaps, right = styles(test.images), styles(swapped), read == wanted
 
@@ -95,7 +107,8 @@ def score(answers: Arrays, test: Split) -> Judged:
         return float((np.average(right, weights=weights) + style_correlations(sources, swaps, weights).sum()) / 3)
 
     name = "mean of identity, slant and thickness"
-    return Judged(name, worth, swap_measures(sources, swaps, read, wanted))
+    probes = probe_measures(codes[len(test) :], known.labels, codes[: len(test)], test.labels, PROBE_SEED)
+    return Judged(name, worth, {**swap_measures(sources, swaps, read, wanted), **probes})
 
 
 def read_by_judge(images: np.ndarray) -> np.ndarray:
