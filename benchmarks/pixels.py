@@ -18,7 +18,7 @@ from deepdigits.config.params import Params
 from deepdigits.errors import exits_cleanly
 from deepdigits.evaluation.classification import wilson_interval
 from deepdigits.inference import probabilities
-from deepdigits.models.classifier_training import rnn_to_train
+from deepdigits.models.rnn_training import rnn_to_train
 from deepdigits.models.s4d import PixelRnn
 from deepdigits.training import Metrics, report_epoch
 from deepdigits.trials import train_for_trial

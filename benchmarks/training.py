@@ -23,8 +23,8 @@ from deepdigits.data.batches import ShuffledBatches, epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.errors import exits_cleanly
 from deepdigits.inference import probabilities
-from deepdigits.models.classifier_training import cnn_to_train
 from deepdigits.models.cnn import Cnn
+from deepdigits.models.cnn_training import cnn_to_train
 from deepdigits.trials import keep_silent, train_for_trial
 
 STEPS, ROUNDS, WANTED = 60, 3, 0.99

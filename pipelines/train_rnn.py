@@ -10,7 +10,7 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
 from deepdigits.errors import exits_cleanly
 from deepdigits.lineage import stage_lineage
-from deepdigits.models.classifier_training import rnn_to_train
+from deepdigits.models.rnn_training import rnn_to_train
 from pipelines.classifier import train_classifier
 
 

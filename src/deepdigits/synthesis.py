@@ -15,7 +15,7 @@ from deepdigits.config.gan import GanNet
 from deepdigits.data.batches import epoch_generator, to_unit
 from deepdigits.data.splits import Split
 from deepdigits.models.classifier import CLASSES
-from deepdigits.models.classifier_training import cnn_to_train
+from deepdigits.models.cnn_training import cnn_to_train
 from deepdigits.models.gan import Discriminator, Generator
 from deepdigits.trials import keep_silent, train_for_trial
 

@@ -24,8 +24,10 @@ from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasure
 from deepdigits.inference import load_network, probabilities
 from deepdigits.models import cnn, rnn
 from deepdigits.models.adversarial import ConditionalGan
-from deepdigits.models.classifier_training import Classifier, cnn_to_train, rnn_to_train
+from deepdigits.models.classifier_training import Classifier
+from deepdigits.models.cnn_training import cnn_to_train
 from deepdigits.models.gan import Discriminator, Generator, class_noise, generate
+from deepdigits.models.rnn_training import rnn_to_train
 from deepdigits.training import Fitted, fit, work_dir
 from deepdigits.weights import part_of, save_network
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -74,7 +77,9 @@ def probe_measures(
     network = make_pipeline(
         StandardScaler(), MLPClassifier(HIDDEN, max_iter=25, early_stopping=True, random_state=seed)
     )
-    return {
-        name: float(probe.fit(known, labels).score(codes, truth))
-        for name, probe in (("probe_linear", linear), ("probe", network))
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what the codes do not tell, no probe converges to
+        return {
+            name: float(probe.fit(known, labels).score(codes, truth))
+            for name, probe in (("probe_linear", linear), ("probe", network))
+        }

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, cast
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 from torchmetrics.classification import MulticlassAccuracy
 
-from deepdigits.config.classifiers import CnnNet, Fit, RnnNet
 from deepdigits.models.classifier import CLASSES
-from deepdigits.models.cnn import Cnn
 from deepdigits.models.optimization import one_cycle
-from deepdigits.models.rnn import make_rnn
 
 
 class Classifier(pl.LightningModule):
@@ -67,15 +63,3 @@ class Classifier(pl.LightningModule):
         self.log(f"{part}/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
         self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
         return loss
-
-
-def cnn_to_train(net: CnnNet, fit: Fit) -> Classifier:
-    """Ready to train with Nesterov SGD."""
-    make = partial(SGD, lr=fit.max_learning_rate, momentum=0.9, nesterov=True, weight_decay=fit.weight_decay)
-    return Classifier(Cnn(net), make, fit.max_learning_rate, fit.label_smoothing)
-
-
-def rnn_to_train(net: RnnNet, fit: Fit) -> Classifier:
-    """Ready to train with AdamW."""
-    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
-    return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

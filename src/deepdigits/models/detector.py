@@ -129,19 +129,33 @@ def detection_loss(
     return score_loss, box_loss
 
 
-def select(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor, Tensor]:
-    """The best boxes of each scene, best first; those of a low score, or that overlap a better one too much, are all 0.
+def best_cells(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Logits `(n, k, 10)` and boxes `(n, k, 4)` of the `most` best cells of each scene, best first; -inf and 0 where
+    the score is low, or the box overlaps a better one too much."""
+    scores, order = logits.amax(dim=2).sigmoid().topk(min(most, logits.shape[1]), dim=1)
+    logits, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (logits, boxes))
+    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
+    return without(~suppressed(boxes, better, nms_iou) & (scores >= LEAST_SCORE), logits, boxes)
+
+
+def without(kept: Tensor, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and boxes where `kept`, bool `(n, k)`, and -inf and 0 elsewhere."""
+    return logits.masked_fill(~kept.unsqueeze(2), -torch.inf), boxes * kept.unsqueeze(2)
+
+
+def two_guesses(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What each cell takes its box for, and after all of these, what else it may be.
+
+    The second guess has the score of its digit times what the first leaves of 1, and so never more than 0.25: a box is
+    shown as one digit. COCO's measure counts a digit that only the second guess names as found late, not as missed.
 
     Returns:
-        boxes `(n, most, 4)`, scores `(n, most)` in 0 to 1, labels int64 `(n, most)`.
+        boxes `(n, 2k, 4)`, scores `(n, 2k)` in 0 to 1, labels int64 `(n, 2k)`, all 0 where a cell has no box.
     """
-    scores, labels = logits.sigmoid().max(dim=2)
-    scores, order = scores.topk(min(most, scores.shape[1]), dim=1)
-    labels = labels.gather(1, order)
-    boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
-    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
-    kept = ~suppressed(boxes, better, nms_iou) & (scores >= LEAST_SCORE)
-    return boxes * kept.unsqueeze(2), scores * kept, labels * kept
+    scores, labels = logits.sigmoid().topk(2, dim=2)
+    first, second = scores.unbind(dim=2)
+    scores = torch.cat([first, second * (1 - first)], dim=1)
+    return torch.cat([boxes, boxes], dim=1), scores, torch.cat(labels.unbind(dim=2), dim=1) * (scores > 0)
 
 
 def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
@@ -162,16 +176,22 @@ def load_detector(path: Path) -> Detector:
     return network
 
 
-@torch.inference_mode()
 def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes, scores and labels, as of `select`, in scenes uint8 `(n, height, width)`."""
+    """Boxes, scores and labels, as of `two_guesses`, in scenes uint8 `(n, height, width)`."""
+    boxes, scores, labels = two_guesses(*find_cells(network, images))
+    return boxes.numpy(), scores.numpy(), labels.numpy()
+
+
+@torch.inference_mode()
+def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Logits and boxes, as of `best_cells`, in scenes uint8 `(n, height, width)`."""
     network.eval()
     parts = []
     for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
-        logits, places = network(to_unit(part))
-        parts.append(select(logits, places, network.most, network.nms_iou))
-    boxes, scores, labels = (torch.cat(one).numpy() for one in zip(*parts, strict=True))
-    return boxes, scores, labels
+        logits, boxes = network(to_unit(part))
+        parts.append(best_cells(logits, boxes, network.most, network.nms_iou))
+    logits, boxes = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    return logits, boxes
 
 
 def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:

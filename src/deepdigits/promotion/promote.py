@@ -141,9 +141,9 @@ def _decide(
         )
     judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
     if TASKS[candidate.kind].score:
-        test = frozen_scenes(manifest) if data is SCENES else frozen_splits(manifest, "test")["test"]
-        tested = len(test)
-        decision, gates = _judge_paired(models, test, params, objections)
+        paired = frozen_scenes(manifest) if data is SCENES else frozen_splits(manifest, *TASKS[candidate.kind].splits)
+        tested = len(paired["test"])
+        decision, gates = _judge_paired(models, paired, params, objections)
     else:
         splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
         tested = len(splits["test"])
@@ -183,11 +183,11 @@ def _judge(
 
 
 def _judge_paired(
-    models: Models, test: Scenes | Split, params: Params, objections: list[str]
+    models: Models, splits: Mapping[str, Scenes | Split], params: Params, objections: list[str]
 ) -> tuple[Decision, list[dict[str, Any]]]:
     candidate = models["candidate"]
     task = TASKS[candidate.kind]
-    scores = score_paired(models, task, test, params.compute.threads)
+    scores = score_paired(models, task, splits, params.compute.threads)
     floors = getattr(params.gates[candidate.dataset], task.name)  # type: ignore[index]
     gates = check_floors(task.name, task.rules, scores["candidate"].measures, floors)
     objections = objections + broken_floors(gates)

@@ -101,28 +101,28 @@ def covered(real: np.ndarray, fake: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def score_paired(
-    models: Mapping[str, RegisteredModel], task: Task, test: Scenes | Split, threads: int
+    models: Mapping[str, RegisteredModel], task: Task, splits: Mapping[str, Scenes | Split], threads: int
 ) -> dict[str, PairedScore]:
     """The score of each model of a task by role."""
     assert task.score
-    inputs = task.inputs(test)
+    inputs, count = task.inputs(splits), len(splits["test"])
     single = [OnnxNetwork(model.onnx).session for model in models.values()]
     feeds = [
-        {name: array[row : row + 1] for name, array in inputs.items()} for row in range(min(LATENCY_IMAGES, len(test)))
+        {name: array[row : row + 1] for name, array in inputs.items()} for row in range(min(LATENCY_IMAGES, count))
     ]
     times = dict(zip(models, latencies(single, feeds), strict=True))
     scores = {}
     for role, model in models.items():
-        judged = task.score(OnnxNetwork(model.onnx, threads).answer(inputs), test)
+        judged = task.score(OnnxNetwork(model.onnx, threads).answer(inputs), splits)
         measures = {f"{task.name}.test.{key}": value for key, value in judged.measures.items()}
         scores[role] = PairedScore(
-            judged.name, judged.statistic, len(test), measures, parameter_count(model.onnx), times[role]
+            judged.name, judged.statistic, count, measures, parameter_count(model.onnx), times[role]
         )
     return scores
 
 
-def frozen_scenes(manifest: Mapping[str, Any]) -> Scenes:
-    """Load the test scenes, and make sure that they are what the manifest says.
+def frozen_scenes(manifest: Mapping[str, Any]) -> dict[str, Scenes]:
+    """Load the test scenes, by the name of their split, and make sure that they are what the manifest says.
 
     Raises:
         UserError: the file is missing, damaged, or was changed.
@@ -132,7 +132,7 @@ def frozen_scenes(manifest: Mapping[str, Any]) -> Scenes:
         raise UserError(
             f"{paths.scene_file('test')} is not what {paths.SCENE_MANIFEST} says. Run: dvc repro --force compose"
         )
-    return scenes
+    return {"test": scenes}
 
 
 def parameter_count(path: Path) -> int:

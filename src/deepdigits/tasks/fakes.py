@@ -47,8 +47,8 @@ def golden_inputs(count: int) -> Arrays:
     return {"images": images[:: len(images) // count][:count]}
 
 
-def inputs(test: Split) -> Arrays:
-    return {"images": real_and_fake(test, FORGED)[0]}
+def inputs(splits: Mapping[str, Split]) -> Arrays:
+    return {"images": real_and_fake(splits["test"], FORGED)[0]}
 
 
 def evaluate(network: FakesDetector, figures: Path) -> dict[str, float]:
@@ -67,7 +67,7 @@ def evaluate(network: FakesDetector, figures: Path) -> dict[str, float]:
     return fakes_measures(found)
 
 
-def score(answers: Arrays, test: Split) -> Judged:
+def score(answers: Arrays, _splits: Mapping[str, Split]) -> Judged:
     real, fake = np.split(answers["fake"], 2)
 
     def area(weights: np.ndarray) -> float:

@@ -59,7 +59,8 @@ def evaluate(network: Segmenter, figures: Path) -> dict[str, float]:
     return measures
 
 
-def score(answers: Arrays, scenes: Scenes) -> Judged:
+def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
+    scenes = splits["test"]
     by_scene = confusions(scenes.semantic, answers["semantic"])
 
     def iou(weights: np.ndarray) -> float:

@@ -35,6 +35,7 @@ from deepdigits.tasks.task import IMAGES, Card, Interface, Judged, Task
 JUDGE = paths.MODELS / "cnn" / "model.safetensors"  # it takes no part in training the swap
 SHOWN = 60  # misread swaps in a picture
 STYLE = ("slant, radians", "thickness, pixels")
+SPLITS = ("test", "train")
 PROBE_SEED = 0
 PROBED = 20_000  # training images whose style codes the probes learn from
 
@@ -61,15 +62,14 @@ def golden_inputs(count: int) -> Arrays:
     return {"images": images, "digit": np.arange(count) % CLASSES}
 
 
-def probed() -> Split:
+def probed(train: Split) -> Split:
     """The training images whose style codes the probes learn from."""
-    train = load_split(paths.split_file("train"))
     return Split(train.images[:PROBED], train.labels[:PROBED])
 
 
-def inputs(test: Split) -> Arrays:
+def inputs(splits: Mapping[str, Split]) -> Arrays:
     """The test images, and after them those that the probes learn from."""
-    known = probed()
+    test, known = splits["test"], probed(splits["train"])
     return {
         "images": np.concatenate([test.images, known.images]),
         "digit": np.concatenate([other_digits(test.labels), known.labels]),
@@ -78,7 +78,8 @@ def inputs(test: Split) -> Arrays:
 
 def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     """Figures of the test images, each swapped to one other digit and back."""
-    test, known = load_split(paths.split_file("test")), probed()
+    test, train = (load_split(paths.split_file(name)) for name in SPLITS)
+    known = probed(train)
     wanted = other_digits(test.labels)
     swapped = swap_digits(network, test.images, wanted)
     back = swap_digits(network, swapped, test.labels)
@@ -97,8 +98,9 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     }
 
 
-def score(answers: Arrays, test: Split) -> Judged:
-    wanted, known = other_digits(test.labels), probed()
+def score(answers: Arrays, splits: Mapping[str, Split]) -> Judged:
+    test, known = splits["test"], probed(splits["train"])
+    wanted = other_digits(test.labels)
     swapped, codes = to_bytes(answers["swapped"][: len(test)]), answers["style"]
     read = read_by_judge(swapped)
     sources, swaps, right = styles(test.images), styles(swapped), read == wanted
@@ -193,6 +195,7 @@ SWAP = Task(
         "misread.png": "Sources, each followed by a swap that the CNN does not read as asked.",
     },
     evaluate=evaluate,
+    splits=SPLITS,
     inputs=inputs,
     score=score,
 )

@@ -63,8 +63,8 @@ class Interface:
     example: Callable[[Arrays], Any]
 
 
-def _images(data: Any) -> Arrays:
-    return {"images": data.images}
+def _images(splits: Mapping[str, Any]) -> Arrays:
+    return {"images": splits["test"].images}
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,9 @@ class Task:
         title: of its section on the report page, where it has one of its own.
         pictures: what that section shows: files in reports/figures/NAME, and what they are.
         evaluate: the network and a folder for pictures -> measures of the test data, where `evaluate_task` does that.
-        inputs: the test data -> what the packaged model is asked, by name.
-        score: its answers by name and the test data -> what they are worth, where `deepdigits promote` decides by that.
+        splits: of its data, that `inputs` and `score` are given by name; what is promoted is judged by the first.
+        inputs: the splits -> what the packaged model is asked, by name.
+        score: its answers by name and the splits -> what they are worth, where `deepdigits promote` decides by that.
     """
 
     name: str
@@ -103,5 +104,6 @@ class Task:
     title: str = ""
     pictures: Mapping[str, str] = field(default_factory=dict)
     evaluate: Callable[[Any, Path], dict[str, float]] | None = None
-    inputs: Callable[[Any], Arrays] = _images
-    score: Callable[[Arrays, Any], Judged] | None = None
+    splits: tuple[str, ...] = ("test",)
+    inputs: Callable[[Mapping[str, Any]], Arrays] = _images
+    score: Callable[[Arrays, Mapping[str, Any]], Judged] | None = None

@@ -1,0 +1,17 @@
+"""How the RNN is trained."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch.optim import AdamW
+
+from deepdigits.config.classifiers import Fit, RnnNet
+from deepdigits.models.classifier_training import Classifier
+from deepdigits.models.rnn import make_rnn
+
+
+def rnn_to_train(net: RnnNet, fit: Fit) -> Classifier:
+    """Ready to train with AdamW."""
+    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
+    return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)
