@@ -166,7 +166,7 @@ CNN {{ m['cnn.test.accuracy_undisputed']|percent }}, RNN {{ m['rnn.test.accuracy
 <h2>{{ section.title }}</h2>
 <table>{% for measure, value in section.rows %}<tr><th>{{ measure }}</th><td class="n">{{ value }}</td></tr>
 {% endfor %}</table>
-{% for source, caption in section.pictures %}<figure class="half"><img src="{{ source }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
+{% for source, caption in section.pictures %}<figure><img src="{{ source }}" alt="{{ caption }}"><figcaption>{{ caption }}</figcaption></figure>
 {% endfor %}
 {% endfor %}
 <h2>Data</h2>

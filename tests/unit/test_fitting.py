@@ -47,22 +47,25 @@ def train(kind: str, scenes: tuple[Scenes, Scenes], directory: Path, *extra: Cal
     return fit_to_loss(module, pairs[0], pairs[1], FIT, directory, lambda *_: None, extra)
 
 
+@pytest.fixture(scope="module")
+def alone(scenes: tuple[Scenes, Scenes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
+    return {kind: train(kind, scenes, tmp_path_factory.mktemp(kind)) for kind in NETS}
+
+
 @pytest.mark.parametrize("step", [3, 12])
 @pytest.mark.parametrize("kind", NETS)
 def test_a_killed_training_resumes_to_the_same_weights(
-    kind: str, step: int, scenes: tuple[Scenes, Scenes], tmp_path: Path
+    kind: str, step: int, alone: dict[str, Fitted], scenes: tuple[Scenes, Scenes], tmp_path: Path
 ) -> None:
-    alone = train(kind, scenes, tmp_path / "alone")
     with pytest.raises(KilledError):
-        train(kind, scenes, tmp_path / "killed", KillAt(step))
-    resumed = train(kind, scenes, tmp_path / "killed")
-    assert equal(alone.state, resumed.state)
-    assert alone.history == resumed.history
+        train(kind, scenes, tmp_path, KillAt(step))
+    resumed = train(kind, scenes, tmp_path)
+    assert equal(alone[kind].state, resumed.state)
+    assert alone[kind].history == resumed.history
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_a_network_comes_back_from_its_file(kind: str, scenes: tuple[Scenes, Scenes], tmp_path: Path) -> None:
-    fitted = train(kind, scenes, tmp_path / "fit")
-    weights = part_of(fitted.state, "net.")
+def test_a_network_comes_back_from_its_file(kind: str, alone: dict[str, Fitted], tmp_path: Path) -> None:
+    weights = part_of(alone[kind].state, "net.")
     save_network(kind, NETS[kind], weights, tmp_path / "model.safetensors")
     assert equal(dict(TASKS[kind].load(tmp_path / "model.safetensors").state_dict()), weights)

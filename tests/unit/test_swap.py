@@ -156,12 +156,18 @@ def train(splits: tuple[Split, Split], directory: Path, *extra: Callback, config
     return fit_to_loss(module, train_split.pairs, validation.pairs, config.fit, directory, lambda *_: None, extra)
 
 
+@pytest.fixture(scope="module")
+def alone(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return train(digits, tmp_path_factory.mktemp("swap"))
+
+
 @pytest.mark.parametrize("step", [3, 12])
-def test_a_killed_training_resumes_to_the_same_weights(step: int, digits: tuple[Split, Split], tmp_path: Path) -> None:
-    alone = train(digits, tmp_path / "alone")
+def test_a_killed_training_resumes_to_the_same_weights(
+    step: int, alone: Fitted, digits: tuple[Split, Split], tmp_path: Path
+) -> None:
     with pytest.raises(KilledError):
-        train(digits, tmp_path / "killed", KillAt(step))
-    resumed = train(digits, tmp_path / "killed")
+        train(digits, tmp_path, KillAt(step))
+    resumed = train(digits, tmp_path)
     assert equal(alone.state, resumed.state)
     assert alone.history == resumed.history
 

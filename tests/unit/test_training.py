@@ -2,9 +2,10 @@
 
 import subprocess
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -62,6 +63,13 @@ GAN = TrainGan(
 )
 
 
+class Alone(NamedTuple):
+    """A training left alone, and the folder of its checkpoints."""
+
+    fitted: Fitted
+    folder: Path
+
+
 class KilledError(Exception):
     """Stands for kill -9: nothing of ours runs after it."""
 
@@ -114,11 +122,24 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.fixture(scope="module")
+def alone(splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Alone]:
+    """Each kind of training left alone, once for all tests here."""
+
+    @cache
+    def train(kind: str) -> Alone:
+        folder = tmp_path_factory.mktemp(kind)
+        fitted = train_gan(splits, folder) if kind == "gan" else train_classifier(build(kind), splits, folder)
+        return Alone(fitted, folder)
+
+    return train
+
+
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])
 def test_a_classifier_learns_and_its_file_scores_what_training_reported(
-    kind: str, splits: tuple[Split, Split], tmp_path: Path
+    kind: str, alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    fitted = train_classifier(build(kind), splits, tmp_path)
+    fitted = alone(kind).fitted
     best = fitted.history[fitted.best_epoch]
     assert best["val/loss"] == min(row["val/loss"] for row in fitted.history)
     assert best["val/accuracy"] > 0.5  # a tenth is chance
@@ -134,35 +155,39 @@ def test_a_classifier_learns_and_its_file_scores_what_training_reported(
 @pytest.mark.parametrize("step", [1, 20, 44])
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])
 def test_a_killed_classifier_resumes_to_the_same_weights(
-    kind: str, step: int, splits: tuple[Split, Split], tmp_path: Path
+    kind: str, step: int, alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    alone = train_classifier(build(kind), splits, tmp_path / "alone")
     with pytest.raises(KilledError):
-        train_classifier(build(kind), splits, tmp_path / "killed", KillAt(step))
+        train_classifier(build(kind), splits, tmp_path, KillAt(step))
     torch.manual_seed(999)  # whatever the new process has drawn meanwhile
     module = build(kind)
-    resumed = train_classifier(module, splits, tmp_path / "killed")
-    assert equal(alone.state, resumed.state)
-    assert alone.history == resumed.history
-    assert alone.best_epoch == resumed.best_epoch
+    resumed = train_classifier(module, splits, tmp_path)
+    fitted = alone(kind).fitted
+    assert equal(fitted.state, resumed.state)
+    assert fitted.history == resumed.history
+    assert fitted.best_epoch == resumed.best_epoch
 
 
 @pytest.mark.parametrize("step", [15, 25])
-def test_a_killed_gan_resumes_to_the_same_weights(step: int, splits: tuple[Split, Split], tmp_path: Path) -> None:
-    alone = train_gan(splits, tmp_path / "alone")
+def test_a_killed_gan_resumes_to_the_same_weights(
+    step: int, alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+) -> None:
     with pytest.raises(KilledError):
-        train_gan(splits, tmp_path / "killed", KillAt(step))
-    resumed = train_gan(splits, tmp_path / "killed")
-    assert equal(alone.state, resumed.state)
-    assert alone.history == resumed.history
-    grids = sorted(path.name for path in (tmp_path / "killed" / "grids").iterdir())
+        train_gan(splits, tmp_path, KillAt(step))
+    resumed = train_gan(splits, tmp_path)
+    fitted, folder = alone("gan")
+    assert equal(fitted.state, resumed.state)
+    assert fitted.history == resumed.history
+    grids = sorted(path.name for path in (tmp_path / "grids").iterdir())
     assert grids == ["epoch_001.png", "epoch_002.png", "epoch_003.png"]
     for name in grids:
-        assert (tmp_path / "killed/grids" / name).read_bytes() == (tmp_path / "alone/grids" / name).read_bytes()
+        assert (tmp_path / "grids" / name).read_bytes() == (folder / "grids" / name).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_put_away(splits: tuple[Split, Split], tmp_path: Path, capsys: Any) -> None:
-    alone = train_classifier(build("cnn"), splits, tmp_path / "alone")
+def test_a_damaged_checkpoint_is_put_away(
+    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path, capsys: Any
+) -> None:
+    fitted = alone("cnn").fitted
     with pytest.raises(KilledError):
         train_classifier(build("cnn"), splits, tmp_path / "killed", KillAt(40))
     last = tmp_path / "killed/last.ckpt"
@@ -171,25 +196,27 @@ def test_a_damaged_checkpoint_is_put_away(splits: tuple[Split, Split], tmp_path:
         last.parent.mkdir(exist_ok=True)
         last.write_bytes(damaged)
         again = train_classifier(build("cnn"), splits, tmp_path / "killed")
-        assert equal(alone.state, again.state)
+        assert equal(fitted.state, again.state)
         assert "cannot be read" in capsys.readouterr().out
     assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
 
 
-def test_other_work_on_the_machine_changes_no_byte(splits: tuple[Split, Split], tmp_path: Path) -> None:
-    alone = train_classifier(build("cnn"), splits, tmp_path / "alone")
+def test_other_work_on_the_machine_changes_no_byte(
+    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+) -> None:
+    fitted = alone("cnn").fitted
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        beside = train_classifier(build("cnn"), splits, tmp_path / "beside")
+        beside = train_classifier(build("cnn"), splits, tmp_path)
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    assert equal(alone.state, beside.state)
+    assert equal(fitted.state, beside.state)
 
 
-def test_a_gan_moves_towards_the_images(splits: tuple[Split, Split], tmp_path: Path) -> None:
-    fitted = train_gan(splits, tmp_path)
+def test_a_gan_moves_towards_the_images(alone: Callable[[str], Alone]) -> None:
+    fitted = alone("gan").fitted
     assert fitted.history[-1][MONITOR] < fitted.history[0][MONITOR]
     assert fitted.history[fitted.best_epoch][MONITOR] == min(row[MONITOR] for row in fitted.history)
     kept = Generator(GAN_NET)
