@@ -32,6 +32,7 @@ from deepdigits.models.rnn_training import rnn_to_train
 from deepdigits.training import Fitted, fit, work_dir
 from deepdigits.weights import part_of, save_network
 
+pytestmark = pytest.mark.usefixtures("two_threads")
 CNN = CnnNet(widths=(8, 8, 8, 16, 16))
 RNN = RnnNet(cell="gru", hidden=16, layers=2, bidirectional=True, dropout=0.2)
 FIT = Fit(
