@@ -1,18 +1,15 @@
 """Fixtures shared by all tests: real images that need no network."""
 
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
 from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from deepdigits.compute import use_threads
 from deepdigits.data.sources import digits_splits
 from deepdigits.data.splits import Split
 
@@ -45,15 +42,6 @@ def forget_stores() -> None:
     for registry in (TrackingStoreRegistry, ModelRegistryStoreRegistry):
         registry._get_store_with_resolved_uri.cache_clear()
     _artifact_repos_cache.clear()
-
-
-@pytest.fixture(scope="module")
-def two_threads() -> Iterator[None]:
-    """As the shipped parameters have it: sums that two threads share must come out the same, too."""
-    before = torch.get_num_threads()
-    use_threads(2)
-    yield
-    use_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from deepdigits.weights import part_of, save_network
 from tests.unit.test_scenes import LOOK
 from tests.unit.test_training import KillAt, KilledError, equal
 
-pytestmark = pytest.mark.usefixtures("two_threads")
 FIT = CycleFit(
     epochs=2, steps_per_epoch=8, batch_size=8, max_learning_rate=0.01, weight_decay=0.01, gradient_clip=1.0, seed=3
 )

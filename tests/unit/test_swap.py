@@ -34,7 +34,6 @@ from deepdigits.training import Fitted
 from deepdigits.weights import part_of
 from tests.unit.test_training import KillAt, KilledError, equal
 
-pytestmark = pytest.mark.usefixtures("two_threads")
 GAN = GanNet(noise_dim=4, generator_widths=(8, 4), discriminator_widths=(4, 4, 4, 8))
 CONFIG = TrainSwap(
     net=SwapNet(gan=GAN, levels=5, encoder_widths=(4, 8, 8)),

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from deepdigits.compute import use_threads
 from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
 from deepdigits.config.gan import GanNet, GanStop, TrainGan
 from deepdigits.data.augmentation import augment
@@ -32,7 +33,6 @@ from deepdigits.models.rnn_training import rnn_to_train
 from deepdigits.training import Fitted, fit, work_dir
 from deepdigits.weights import part_of, save_network
 
-pytestmark = pytest.mark.usefixtures("two_threads")
 CNN = CnnNet(widths=(8, 8, 8, 16, 16))
 RNN = RnnNet(cell="gru", hidden=16, layers=2, bidirectional=True, dropout=0.2)
 FIT = Fit(
@@ -202,13 +202,22 @@ def test_a_damaged_checkpoint_is_put_away(
     assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
 
 
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """As the shipped parameters have it."""
+    before = torch.get_num_threads()
+    use_threads(2)
+    yield
+    use_threads(before)
+
+
 def test_other_work_on_the_machine_changes_no_byte(
-    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+    two_threads: None, splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    fitted = alone("cnn").fitted
+    fitted = train_classifier(build("cnn"), splits, tmp_path / "alone")
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        beside = train_classifier(build("cnn"), splits, tmp_path)
+        beside = train_classifier(build("cnn"), splits, tmp_path / "beside")
     finally:
         for process in busy:
             process.kill()

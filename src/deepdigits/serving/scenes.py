@@ -134,12 +134,13 @@ def add_scene_routes(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -
 
 
 def _digits(scene: Placed, found: dict[str, np.ndarray], row: int) -> list[FoundDigit]:
+    scores = found["scores"][row].max(axis=1)
     return [
         FoundDigit(
-            label=int(found["labels"][row, place]),
-            score=round(float(found["scores"][row, place]), 4),
+            label=int(found["scores"][row, place].argmax()),
+            score=round(float(scores[place]), 4),
             box=scene.back(found["boxes"][row, place]),
         )
-        for place in np.argsort(-found["scores"][row], kind="stable")
+        for place in np.argsort(-scores, kind="stable")
         if found["shown"][row, place]
     ]

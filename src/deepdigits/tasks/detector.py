@@ -40,12 +40,16 @@ OVERLAPS = {"0.5": 0, "0.75": 5, "0.9": 8}  # columns of `deepdigits.evaluation.
 
 
 class ExportedDetector(Exported):
-    """images uint8 `(n, height, width)` -> boxes float32 `(n, k, 4)` x, y, width, height in pixels, scores float32
-    `(n, k)`, labels int64 `(n, k)`, as of `two_guesses`, for all cells in their order; shown bool `(n, k)`, whether the
-    score reaches the threshold that was found on validation."""
+    """images uint8 `(n, height, width)` -> for each cell its box float32 `(n, cells, 4)` x, y, width, height in pixels,
+    and the score of each digit float32 `(n, cells, 10)`, all 0 where it has no box; shown bool `(n, cells)`, whether the
+    best score reaches the threshold that was found on validation.
+
+    No digit is chosen here, and the cells stay in their order: among scores that are almost equal, ONNX Runtime and
+    PyTorch may choose and sort otherwise.
+    """
 
     input_names = ("images",)
-    output_names = ("boxes", "scores", "labels", "shown")
+    output_names = ("boxes", "scores", "shown")
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -55,11 +59,10 @@ class ExportedDetector(Exported):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         logits, boxes = self.network(to_unit(images))
         best = logits.amax(dim=2).sigmoid()
-        # As `best_cells`, but in the order of the cells: among scores that are almost equal, ONNX Runtime may sort
-        # otherwise.
+        # As `best_cells` chooses them.
         kept = ~suppressed(boxes, best[:, None] > best[:, :, None], self.network.nms_iou) & (best >= LEAST_SCORE)
-        boxes, scores, labels = two_guesses(*without(kept, logits, boxes))
-        return boxes, scores, labels, scores >= self.network.threshold
+        logits, boxes = without(kept, logits, boxes)
+        return boxes, logits.sigmoid(), kept & (best >= self.network.threshold)
 
 
 def golden_inputs(count: int) -> Arrays:
@@ -82,8 +85,9 @@ def evaluate(network: Detector, figures: Path) -> dict[str, float]:
 
 def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
     scenes = splits["test"]
-    found = Found(answers["boxes"], answers["scores"], answers["labels"])
-    threshold = float(found.scores[answers["shown"]].min(initial=1.0))
+    guesses = two_guesses(torch.from_numpy(answers["scores"]).logit(), torch.from_numpy(answers["boxes"]))
+    found = Found(*(array.numpy() for array in guesses))
+    threshold = float(answers["scores"].max(axis=2)[answers["shown"]].min(initial=1.0))
     matches = match(scenes, found)
 
     def mean_average_precision(weights: np.ndarray) -> float:
@@ -149,9 +153,8 @@ DETECTOR = Task(
     card=Card(
         network="an anchor-free one-stage detector, after FCOS, whose scores are trained to be the overlap of their box",
         interface="Takes scenes uint8 `(n, 84, 84)`, dark 0 to bright 255; returns `boxes` `(n, k, 4)` x, y, width, "
-        "height in pixels,\n`scores` and `labels` `(n, k)`, 0 where there is no box, and `shown`, "
-        "whether a score reaches the model's\nown threshold. Each box stands there twice: as the likeliest digit, and, "
-        "in the second half and with a score of at most\n0.25, as the second likeliest.",
+        "height in pixels,\n`scores` `(n, k, 10)` of the digits in each, 0 where there is no box, and `shown` `(n, k)`, "
+        "whether the best of them\nreaches the model's own threshold.",
         use="Finding handwritten digits in composed scenes: teaching, benchmarks and pipeline tests. Not for "
         "photographs, forms or\ndocuments without validation on such data.",
         figures="""\
@@ -175,8 +178,7 @@ DETECTOR = Task(
             outputs=Schema(
                 [
                     TensorSpec(np.dtype("float32"), (-1, -1, 4), "boxes"),
-                    TensorSpec(np.dtype("float32"), (-1, -1), "scores"),
-                    TensorSpec(np.dtype("int64"), (-1, -1), "labels"),
+                    TensorSpec(np.dtype("float32"), (-1, -1, 10), "scores"),
                     TensorSpec(np.dtype("bool"), (-1, -1), "shown"),
                 ]
             ),
