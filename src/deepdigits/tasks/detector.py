@@ -87,7 +87,8 @@ def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
     scenes = splits["test"]
     guesses = two_guesses(torch.from_numpy(answers["scores"]).logit(), torch.from_numpy(answers["boxes"]))
     found = Found(*(array.numpy() for array in guesses))
-    threshold = float(answers["scores"].max(axis=2)[answers["shown"]].min(initial=1.0))
+    shown = answers["shown"]
+    threshold = float(found.scores[:, : shown.shape[1]][shown].min(initial=1.0))
     matches = match(scenes, found)
 
     def mean_average_precision(weights: np.ndarray) -> float:

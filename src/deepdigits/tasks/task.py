@@ -85,7 +85,7 @@ class Task:
         title: of its section on the report page, where it has one of its own.
         pictures: what that section shows: files in reports/figures/NAME, and what they are.
         evaluate: the network and a folder for pictures -> measures of the test data, where `evaluate_task` does that.
-        splits: of its data, that `inputs` and `score` are given by name; what is promoted is judged by the first.
+        splits: of its data, that `inputs` and `score` are given by name; the test data are among them.
         inputs: the splits -> what the packaged model is asked, by name.
         score: its answers by name and the splits -> what they are worth, where `deepdigits promote` decides by that.
     """
