@@ -52,7 +52,7 @@ else
 endif
 
 test: $(STAMP) ## Run the whole test suite
-	@OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the workflow file
 	@ruff check .

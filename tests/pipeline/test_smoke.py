@@ -276,7 +276,7 @@ def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
 
 
 def test_a_wrong_parameter_stops_with_one_message(moved: Workspace) -> None:
-    moved.edit_params("threads: 1", "thread: 1")
+    moved.edit_params("threads: 2", "thread: 2")
     done = moved.python("-m", "pipelines.evaluate")
     assert done.returncode == 1
     assert "compute.thread: no such key; did you mean threads?" in " ".join(done.stderr.replace("│", " ").split())

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from deepdigits.compute import use_threads
 from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
 from deepdigits.config.gan import GanNet, GanStop, TrainGan
 from deepdigits.data.augmentation import augment
@@ -202,22 +201,13 @@ def test_a_damaged_checkpoint_is_put_away(
     assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
 
 
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """As the shipped parameters have it."""
-    before = torch.get_num_threads()
-    use_threads(2)
-    yield
-    use_threads(before)
-
-
 def test_other_work_on_the_machine_changes_no_byte(
-    two_threads: None, splits: tuple[Split, Split], tmp_path: Path
+    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    fitted = train_classifier(build("cnn"), splits, tmp_path / "alone")
+    fitted = alone("cnn").fitted
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        beside = train_classifier(build("cnn"), splits, tmp_path / "beside")
+        beside = train_classifier(build("cnn"), splits, tmp_path)
     finally:
         for process in busy:
             process.kill()
