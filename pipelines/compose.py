@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deepdigits import paths
-from deepdigits.compute import use_threads
 from deepdigits.config.loading import read_params
 from deepdigits.config.scenes import Compose
 from deepdigits.config.sections import StageParams
@@ -24,7 +23,6 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
     manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
     config = params.compose
     composed = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(main)
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
+        gc.freeze()  # what the imports made stays to the end; to look through it there would take a second and a half
         try:
             main()
         except UserError as error:

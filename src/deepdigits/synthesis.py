@@ -42,7 +42,7 @@ def fresh_discriminator(
     """
     torch.manual_seed(seed)
     discriminator = Discriminator(net)
-    optimizer = Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.5, 0.99))
+    optimizer = Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.5, 0.99), fused=True)
     images, labels = torch.from_numpy(real.images), torch.from_numpy(real.labels)
     draw = epoch_generator(seed, 0)
     for _ in range(config.steps):

@@ -150,7 +150,7 @@ def test_of_two_boxes_on_one_digit_the_better_stays() -> None:
     boxes = torch.tensor([[[0.0, 0, 20, 20], [1.0, 0, 20, 20], [50.0, 50, 20, 20]]])
     logits = torch.full((1, 3, 10), -9.0)
     logits[0, 0, 4], logits[0, 1, 4], logits[0, 2, 6] = 1.0, 2.0, 0.0
-    found, scores, labels = two_guesses(*best_cells(logits, boxes, most=3, nms_iou=0.5))
+    found, scores, labels = two_guesses(*best_cells(logits.sigmoid(), boxes, most=3, nms_iou=0.5))
     assert scores[0, :3].tolist() == pytest.approx([torch.tensor(2.0).sigmoid().item(), 0, 0.5])
     assert labels[0, :3].tolist() == [4, 0, 6]
     assert found[0, 0].tolist() == [1, 0, 20, 20]
@@ -161,7 +161,7 @@ def test_of_two_boxes_on_one_digit_the_better_stays() -> None:
 @given(st.lists(st.integers(-40, 40), min_size=10, max_size=10, unique=True))
 def test_the_second_guess_is_what_the_first_leaves(quarters: list[int]) -> None:
     logits = np.array(quarters) / 4
-    boxes, scores, labels = two_guesses(torch.tensor(logits)[None, None], torch.tensor([[[1.0, 2, 3, 4]]]))
+    boxes, scores, labels = two_guesses(torch.tensor(logits).sigmoid()[None, None], torch.tensor([[[1.0, 2, 3, 4]]]))
     best, second = np.argsort(logits)[:-3:-1]
     first, other = 1 / (1 + np.exp(-logits[[best, second]]))
     assert scores[0].tolist() == pytest.approx([first, other * (1 - first)], abs=1e-6)
@@ -197,11 +197,11 @@ def test_at_several_scales_a_large_digit_is_found_where_it_is(monkeypatch: pytes
     """With a network that finds one box of 20 pixels in the copy that is a quarter as large, and nothing else."""
 
     def find(_network: Detector, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, boxes = torch.full((1, 20, 10), -torch.inf), torch.zeros(1, 20, 4)
+        scores, boxes = torch.zeros(1, 20, 10), torch.zeros(1, 20, 4)
         if images.shape == (1, 21, 21):
             boxes[0, 0] = torch.tensor([1.0, 2, 10, 20])
-            logits[0, 0, 6] = torch.tensor(0.75).logit()
-        return logits, boxes
+            scores[0, 0, 6] = 0.75
+        return scores, boxes
 
     monkeypatch.setattr(detector_task, "find_cells", find)
     boxes, scores, labels = detector_task.find_at_scales(Detector(NET), np.zeros((1, 84, 84), np.uint8))

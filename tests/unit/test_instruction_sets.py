@@ -1,6 +1,7 @@
 """How far results move between instruction sets, as between processors: docs/reliability.md states these bounds.
 
-A processor without AVX-512 is imitated by the switches of PyTorch's own kernels, of oneDNN and of MKL.
+A processor without AVX-512 is imitated by the switches of PyTorch's own kernels, of oneDNN, of MKL, of NumPy and its
+OpenBLAS, and of the C library.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ import sys
 from pathlib import Path
 import numpy as np, torch
 from deepdigits.compute import use_threads
+from deepdigits.data.scenes import compose
 from deepdigits.data.sources import digits_splits
+from tests.unit.test_scenes import COUNT, LOOK
 from tests.unit.test_training import build, train_classifier
 use_threads(2)
 train, test = digits_splits()
 rows = np.arange(len(train))
 splits = train.take(rows[:1200]), train.take(rows[1200:])
-found = {}
+scenes = compose(train, COUNT, LOOK, [1, 0])
+found = {name: getattr(scenes, name) for name in ("images", "instances", "semantic", "boxes")}
 for kind in ("cnn", "rnn"):
     module = build(kind)
     images = torch.from_numpy(test.images[:200]).unsqueeze(1).float() / 255
@@ -40,9 +44,24 @@ np.savez(Path(sys.argv[1]) / "found.npz", **found)
 """
 SETS = {
     "native": {},
-    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
-    "default": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+    "avx2": {
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SPR",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F,-AVX512VL",
+    },
+    "default": {
+        "ATEN_CPU_CAPABILITY": "default",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V3,X86_V4,AVX512_ICL,AVX512_SPR",
+        "OPENBLAS_CORETYPE": "Nehalem",
+        "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
+    },
 }
+SCENES = ("images", "instances", "semantic", "boxes")
 
 
 def run_with(switches: dict[str, str], folder: Path) -> dict[str, np.ndarray]:
@@ -63,6 +82,7 @@ def test_results_of_an_instruction_set(name: str, native: dict[str, np.ndarray],
     first = run_with(SETS[name], tmp_path / "first")
     if name != "native" and str(first["capability"]) == str(native["capability"]):
         pytest.skip(f"this processor has no other instruction set than {first['capability']}")
+    assert all(first[part].tobytes() == native[part].tobytes() for part in SCENES)
     for kind in ("cnn", "rnn"):
         answers = np.abs(first[f"{kind}_untrained"] - native[f"{kind}_untrained"]).max()
         losses = np.abs(first[f"{kind}_loss"] - native[f"{kind}_loss"]).max()

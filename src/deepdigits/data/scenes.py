@@ -9,8 +9,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+from scipy.ndimage import affine_transform
 
 from deepdigits.config.scenes import Look
 from deepdigits.data.pixels import to_bytes
@@ -22,7 +21,6 @@ INK = 0.5  # of a digit's own ink: where it covers more than this, a pixel belon
 LEAST_AREA = 12  # pixels; a digit with fewer is not placed
 TRIES = 25  # to place one digit where it overlaps no other too much
 FRAGMENT = 8  # pixels
-CHUNK = 512  # digits warped at once
 SCENES_AT_ONCE = 100  # that a network answers for: a scene has nine times the pixels of a digit
 
 
@@ -88,15 +86,14 @@ def _warp(images: np.ndarray, streams: list[np.random.Generator], numbers: np.nd
     scale = look.scale.smallest + amounts[:, 0] * (look.scale.largest - look.scale.smallest)
     angle = np.radians(look.rotate_degrees) * (2 * amounts[:, 1] - 1)
     side = 2 * math.ceil(0.6 * images.shape[1] * look.scale.largest)
-    zoom = side / images.shape[1] / scale  # grid_sample measures both images in half-widths
-    cos, sin, zero = np.cos(angle) * zoom, np.sin(angle) * zoom, np.zeros(len(angle))
-    theta = torch.from_numpy(np.stack([cos, -sin, zero, sin, cos, zero], axis=1).reshape(-1, 2, 3)).float()
-    parts = []
-    for rows in torch.arange(len(images)).split(CHUNK):
-        grid = F.affine_grid(theta[rows], [len(rows), 1, side, side], align_corners=False)
-        pixels = torch.from_numpy(images[rows.numpy()]).unsqueeze(1).float() / 255
-        parts.append(F.grid_sample(pixels, grid, align_corners=False).squeeze(1).numpy())
-    return np.concatenate(parts)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    # Rounded, since processors give different last digits; what follows is equal on all x86-64.
+    back = np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2).round(9)
+    middle = (images.shape[1] - 1) / 2 - back.sum(axis=2) * (side - 1) / 2
+    patches = np.empty((len(images), side, side), np.float32)
+    for image, turn, corner, patch in zip(images / np.float32(255), back, middle, patches, strict=True):
+        affine_transform(image, turn, corner, patch.shape, patch, order=1, mode="grid-constant")
+    return patches
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from deepdigits.errors import UserError
 from deepdigits.files import write_npz
@@ -35,6 +34,8 @@ class Split:
 
 def stratified_rows(labels: np.ndarray, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Choose `size` rows with the class shares of `labels`; return (the others, the chosen), each ascending."""
+    from sklearn.model_selection import train_test_split  # half a second, for the few stages that choose
+
     others, chosen = train_test_split(np.arange(len(labels)), test_size=size, random_state=seed, stratify=labels)
     return np.sort(others), np.sort(chosen)
 

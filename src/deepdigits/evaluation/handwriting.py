@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from scipy.ndimage import distance_transform_edt, zoom
 from skimage.morphology import skeletonize
@@ -33,7 +35,8 @@ def thicknesses(images: np.ndarray) -> np.ndarray:
         images: as of `slants`; an empty one has thickness 0.
     """
     parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
-    return np.concatenate([_thicknesses(part) for part in parts])
+    with ThreadPoolExecutor() as workers:
+        return np.concatenate(list(workers.map(_thicknesses, parts)))
 
 
 def _thicknesses(images: np.ndarray) -> np.ndarray:

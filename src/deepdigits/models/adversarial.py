@@ -71,8 +71,8 @@ class ConditionalGan(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         rate, betas = self.config.learning_rate, (0.5, 0.99)
         return [
-            Adam(self.generator.parameters(), lr=rate, betas=betas),
-            Adam(self.discriminator.parameters(), lr=rate, betas=betas),
+            Adam(self.generator.parameters(), lr=rate, betas=betas, fused=True),
+            Adam(self.discriminator.parameters(), lr=rate, betas=betas, fused=True),
         ]
 
     def _real_loss_with_r1(self, real: Tensor, digits: Tensor) -> Tensor:

@@ -13,5 +13,7 @@ from deepdigits.models.cnn import Cnn
 
 def cnn_to_train(net: CnnNet, fit: Fit) -> Classifier:
     """Ready to train with Nesterov SGD."""
-    make = partial(SGD, lr=fit.max_learning_rate, momentum=0.9, nesterov=True, weight_decay=fit.weight_decay)
+    make = partial(
+        SGD, lr=fit.max_learning_rate, momentum=0.9, nesterov=True, weight_decay=fit.weight_decay, fused=True
+    )
     return Classifier(Cnn(net), make, fit.max_learning_rate, fit.label_smoothing)

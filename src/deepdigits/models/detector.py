@@ -129,21 +129,23 @@ def detection_loss(
     return score_loss, box_loss
 
 
-def best_cells(logits: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor]:
-    """Logits `(n, k, 10)` and boxes `(n, k, 4)` of the `most` best cells of each scene, best first; -inf and 0 where
-    the score is low, or the box overlaps a better one too much."""
-    scores, order = logits.amax(dim=2).sigmoid().topk(min(most, logits.shape[1]), dim=1)
-    logits, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (logits, boxes))
+def best_cells(scores: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `most` best cells of each scene, best first; 0 where `has_box`
+    says no."""
+    best, order = scores.amax(dim=2).topk(min(most, scores.shape[1]), dim=1)
+    scores, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (scores, boxes))
     better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
-    return without(~suppressed(boxes, better, nms_iou) & (scores >= LEAST_SCORE), logits, boxes)
+    kept = has_box(best, boxes, better, nms_iou).unsqueeze(2)
+    return scores * kept, boxes * kept
 
 
-def without(kept: Tensor, logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and boxes where `kept`, bool `(n, k)`, and -inf and 0 elsewhere."""
-    return logits.masked_fill(~kept.unsqueeze(2), -torch.inf), boxes * kept.unsqueeze(2)
+def has_box(best: Tensor, boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
+    """Whether a cell has a box, bool `(n, k)`: its best score, `(n, k)`, is not too low, and it overlaps no better cell
+    too much; for boxes and `better` see `suppressed`."""
+    return ~suppressed(boxes, better, nms_iou) & (best >= LEAST_SCORE)
 
 
-def two_guesses(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def two_guesses(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What each cell takes its box for, and after all of these, what else it may be.
 
     The second guess has the score of its digit times what the first leaves of 1, and so never more than 0.25: a box is
@@ -152,10 +154,10 @@ def two_guesses(logits: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     Returns:
         boxes `(n, 2k, 4)`, scores `(n, 2k)` in 0 to 1, labels int64 `(n, 2k)`, all 0 where a cell has no box.
     """
-    scores, labels = logits.sigmoid().topk(2, dim=2)
-    first, second = scores.unbind(dim=2)
-    scores = torch.cat([first, second * (1 - first)], dim=1)
-    return torch.cat([boxes, boxes], dim=1), scores, torch.cat(labels.unbind(dim=2), dim=1) * (scores > 0)
+    two, labels = scores.topk(2, dim=2)
+    first, second = two.unbind(dim=2)
+    guesses = torch.cat([first, second * (1 - first)], dim=1)
+    return torch.cat([boxes, boxes], dim=1), guesses, torch.cat(labels.unbind(dim=2), dim=1) * (guesses > 0)
 
 
 def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
@@ -184,14 +186,14 @@ def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.n
 
 @torch.inference_mode()
 def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Logits and boxes, as of `best_cells`, in scenes uint8 `(n, height, width)`."""
+    """Scores and boxes, as of `best_cells`, in scenes uint8 `(n, height, width)`."""
     network.eval()
     parts = []
     for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
         logits, boxes = network(to_unit(part))
-        parts.append(best_cells(logits, boxes, network.most, network.nms_iou))
-    logits, boxes = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
-    return logits, boxes
+        parts.append(best_cells(logits.sigmoid(), boxes, network.most, network.nms_iou))
+    scores, boxes = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    return scores, boxes
 
 
 def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ class Generator(nn.Module):
             nn.ConvTranspose2d(narrow, 1, 4, stride=2, padding=1),
             nn.Sigmoid(),
         )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, noise: Tensor, digits: Tensor) -> Tensor:
         condition = F.one_hot(digits, CLASSES).to(noise.dtype)
@@ -58,6 +59,7 @@ class Discriminator(nn.Module):
         self.body = nn.Sequential(*strided(widths), nn.Linear(widths[2] * 4 * 4, dense), nn.LeakyReLU(0.2))
         self.score = nn.Linear(dense, 1)
         self.projection = nn.Embedding(CLASSES, dense)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
         hidden = self.body(2 * images - 1)

@@ -13,5 +13,5 @@ from deepdigits.models.rnn import make_rnn
 
 def rnn_to_train(net: RnnNet, fit: Fit) -> Classifier:
     """Ready to train with AdamW."""
-    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay)
+    make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay, fused=True)
     return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

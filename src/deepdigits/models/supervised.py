@@ -36,7 +36,7 @@ class SupervisedTraining(pl.LightningModule):
         self._step(batch, "val")
 
     def configure_optimizers(self) -> Any:
-        optimizer = AdamW(self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        optimizer = AdamW(self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
         return one_cycle(self, optimizer, self.learning_rate)
 
     def _step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -87,12 +88,11 @@ class SwapTraining(pl.LightningModule):
             [*self.net.encoder.parameters(), *self.net.generator.parameters()],
             [*self.discriminator.parameters(), *self.net.reader.parameters()],
         )
-        optimizers = [
-            AdamW(group, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay) for group in groups
-        ]
+        make = partial(AdamW, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay, fused=True)
+        optimizers = [make(group) for group in groups]
         schedules = [LambdaLR(optimizer, self._rate) for optimizer in optimizers]
         # The spy stays as quick as it is: it has to keep up with the encoder to the end.
-        return [*optimizers, Adam(self.spy.parameters(), lr=SPY_RATE)], schedules
+        return [*optimizers, Adam(self.spy.parameters(), lr=SPY_RATE, fused=True)], schedules
 
     def _rate(self, step: int) -> float:
         """Full for the first half, then falling to a fiftieth in a line."""

@@ -20,15 +20,13 @@ from deepdigits.evaluation.detection import Found, average_precision, detection_
 from deepdigits.evaluation.plots import save_curves
 from deepdigits.evaluation.scene_figures import save_bars, save_detections
 from deepdigits.models.detector import (
-    LEAST_SCORE,
     Detector,
     best_cells,
     find_cells,
     find_digits,
+    has_box,
     load_detector,
-    suppressed,
     two_guesses,
-    without,
 )
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
@@ -58,11 +56,10 @@ class ExportedDetector(Exported):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         logits, boxes = self.network(to_unit(images))
-        best = logits.amax(dim=2).sigmoid()
-        # As `best_cells` chooses them.
-        kept = ~suppressed(boxes, best[:, None] > best[:, :, None], self.network.nms_iou) & (best >= LEAST_SCORE)
-        logits, boxes = without(kept, logits, boxes)
-        return boxes, logits.sigmoid(), kept & (best >= self.network.threshold)
+        scores = logits.sigmoid()
+        best = scores.amax(dim=2)
+        kept = has_box(best, boxes, best[:, None] > best[:, :, None], self.network.nms_iou)
+        return boxes * kept.unsqueeze(2), scores * kept.unsqueeze(2), kept & (best >= self.network.threshold)
 
 
 def golden_inputs(count: int) -> Arrays:
@@ -85,7 +82,7 @@ def evaluate(network: Detector, figures: Path) -> dict[str, float]:
 
 def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
     scenes = splits["test"]
-    guesses = two_guesses(torch.from_numpy(answers["scores"]).logit(), torch.from_numpy(answers["boxes"]))
+    guesses = two_guesses(torch.from_numpy(answers["scores"]), torch.from_numpy(answers["boxes"]))
     found = Found(*(array.numpy() for array in guesses))
     shown = answers["shown"]
     threshold = float(found.scores[:, : shown.shape[1]][shown].min(initial=1.0))
@@ -103,10 +100,10 @@ def find_at_scales(network: Detector, images: np.ndarray) -> tuple[np.ndarray, n
     parts = []
     for factor in FACTORS:
         small = F.avg_pool2d(torch.from_numpy(images).float(), factor).round().to(torch.uint8).numpy()
-        logits, boxes = find_cells(network, small)
-        parts.append((logits, boxes * factor))
-    logits, boxes = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
-    boxes, scores, labels = two_guesses(*best_cells(logits, boxes, network.most, network.nms_iou))
+        scores, boxes = find_cells(network, small)
+        parts.append((scores, boxes * factor))
+    scores, boxes = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
+    boxes, scores, labels = two_guesses(*best_cells(scores, boxes, network.most, network.nms_iou))
     return boxes.numpy(), scores.numpy(), labels.numpy()
 
 
