@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deepdigits.data.scenes import Scenes
 from tests.conftest import ROOT
 
 PROGRAM = """
@@ -29,8 +31,7 @@ use_threads(2)
 train, test = digits_splits()
 rows = np.arange(len(train))
 splits = train.take(rows[:1200]), train.take(rows[1200:])
-scenes = compose(train, COUNT, LOOK, [1, 0])
-found = {name: getattr(scenes, name) for name in ("images", "instances", "semantic", "boxes")}
+found = dict(vars(compose(train, COUNT, LOOK, [1, 0])))
 for kind in ("cnn", "rnn"):
     module = build(kind)
     images = torch.from_numpy(test.images[:200]).unsqueeze(1).float() / 255
@@ -61,7 +62,6 @@ SETS = {
         "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-AVX512F",
     },
 }
-SCENES = ("images", "instances", "semantic", "boxes")
 
 
 def run_with(switches: dict[str, str], folder: Path) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def test_results_of_an_instruction_set(name: str, native: dict[str, np.ndarray],
     first = run_with(SETS[name], tmp_path / "first")
     if name != "native" and str(first["capability"]) == str(native["capability"]):
         pytest.skip(f"this processor has no other instruction set than {first['capability']}")
-    assert all(first[part].tobytes() == native[part].tobytes() for part in SCENES)
+    assert all(first[part.name].tobytes() == native[part.name].tobytes() for part in fields(Scenes))
     for kind in ("cnn", "rnn"):
         answers = np.abs(first[f"{kind}_untrained"] - native[f"{kind}_untrained"]).max()
         losses = np.abs(first[f"{kind}_loss"] - native[f"{kind}_loss"]).max()
