@@ -8,6 +8,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-# The libraries make millions of objects on import, and they all stay: to look for garbage among them every 700 objects,
-# as Python does, takes the better part of a second of each stage.
+# The libraries make half a million objects on import, and they all stay: to look for garbage among them every 700
+# objects, as Python does, takes the better part of a second of each stage.
 gc.set_threshold(10_000)

@@ -20,14 +20,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: float `(n, classes)`.
         labels: int `(n,)`.
     """
-    exact = logits.astype(np.float64)
-    rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
-        return float(-log_softmax(exact / math.exp(log_temperature), axis=1)[rows, labels].mean())
+        return scaled_loss(logits, labels, math.exp(log_temperature))
 
     found = minimize_scalar(loss, bounds=(math.log(0.05), math.log(20)), method="bounded", options={"xatol": 1e-6})
     return math.exp(found.x)
+
+
+def scaled_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Mean negative log-likelihood, in nats, of logits `(n, classes)` divided by `temperature`."""
+    log_probabilities = log_softmax(logits.astype(np.float64) / temperature, axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
 def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
 from deepdigits.calibration import fit_temperature
 from deepdigits.data.splits import Split
@@ -13,7 +14,7 @@ from deepdigits.evaluation.classification import contradicted, without_temperatu
 from deepdigits.evaluation.corruptions import CORRUPTIONS, corrupt
 from deepdigits.evaluation.explanation import occlusion, probabilities_by_row
 from deepdigits.evaluation.robustness import corrupted_accuracy, coverage_at, fgsm_accuracy, selective_accuracy
-from deepdigits.models.cnn import local_contrast
+from deepdigits.models.classifier import WINDOW, local_contrast
 
 RNG = np.random.default_rng(0)
 
@@ -156,3 +157,10 @@ def test_local_contrast_forgets_brightness_and_scale() -> None:
     plain = local_contrast(images)
     assert torch.allclose(local_contrast(images + 0.5), plain, atol=1e-4)
     assert torch.allclose(local_contrast(images * 3), plain, atol=0.2)
+
+
+def test_local_contrast_takes_off_the_mean_of_the_pixels_near_within_the_image() -> None:
+    images = torch.rand(4, 1, 28, 28)
+    near = F.avg_pool2d(images, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+    expected = (images - near) / ((images - near).std(dim=(2, 3), keepdim=True) + 0.02)
+    assert torch.allclose(local_contrast(images), expected, atol=1e-5)

@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from deepdigits.calibration import fit_temperature, logits_of, scaled_loss
 from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
 from deepdigits.config.gan import GanNet, GanStop, TrainGan
 from deepdigits.data.augmentation import augment
@@ -153,6 +154,9 @@ def test_a_classifier_learns_and_its_file_scores_what_training_reported(
     save_network(kind, CNN if kind == "cnn" else RNN, part_of(fitted.state, "net."), path)
     answers = probabilities(load_network(path), splits[1].images)
     assert (answers.argmax(1) == splits[1].labels).mean() == pytest.approx(best["val/accuracy"])
+    logits = logits_of(load_network(path), splits[1].images)
+    temperature = fit_temperature(logits, splits[1].labels)
+    assert best["val/loss"] == pytest.approx(scaled_loss(logits, splits[1].labels, temperature), abs=1e-5)
 
 
 @pytest.mark.parametrize("step", [1, 20, 44])

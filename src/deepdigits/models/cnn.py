@@ -4,23 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from deepdigits.config.classifiers import CnnNet
-from deepdigits.models.classifier import CLASSES, Temperature
-
-WINDOW = 9  # pixels
-
-
-def local_contrast(images: Tensor) -> Tensor:
-    """Subtract the mean of each pixel's neighbourhood and divide by the spread over the image, so that brightness,
-    contrast and slow shading do not matter (after Jarrett et al., 2009, doi:10.1109/ICCV.2009.5459469).
-
-    float32 `(n, 1, 28, 28)` -> the same shape.
-    """
-    mean = F.avg_pool2d(images, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
-    contrast = images - mean
-    return contrast / (contrast.std(dim=(2, 3), keepdim=True) + 0.02)
+from deepdigits.models.classifier import CLASSES, Temperature, local_contrast
 
 
 class Cnn(nn.Module):

@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from deepdigits.config.classifiers import RnnNet
-from deepdigits.models.classifier import CLASSES, Temperature
-from deepdigits.models.s4d import PIXEL_MEAN, PIXEL_STD, PixelRnn
+from deepdigits.models.classifier import CLASSES, Temperature, local_contrast
+from deepdigits.models.s4d import PixelRnn
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RowRnn(nn.Module):
-    """A GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class scores.
+    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class
+    scores.
 
     float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
     """
@@ -34,8 +35,7 @@ class RowRnn(nn.Module):
         self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
-        rows = (images.squeeze(1) - PIXEL_MEAN) / PIXEL_STD
-        states, _ = self.recurrence(rows)
+        states, _ = self.recurrence(local_contrast(images).squeeze(1))
         pooled = torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)
         logits: Tensor = self.temperature(self.head(self.dropout(pooled)))
         return logits

@@ -80,7 +80,10 @@ class SwapTraining(pl.LightningModule):
         others = (digits + 1 + torch.arange(len(digits)) % (CLASSES - 1)) % CLASSES
         codes = self.net.encoder(images, digits)
         again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
-        self._log("val", self._losses(images, digits, codes, again, swapped, others))
+        losses = self._losses(images, digits, codes, again, swapped, others)
+        # Epochs are compared by `val/loss`, and each has another discriminator, whose verdicts cannot be compared.
+        compared = losses["loss"] - self.config.weights.realism * losses["realism"]
+        self._log("val", {**losses, "loss": compared})
 
     def configure_optimizers(self) -> Any:
         fit = self.config.fit

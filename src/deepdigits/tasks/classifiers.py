@@ -104,7 +104,7 @@ INTERFACE = Interface(
 )
 NETWORKS = {
     "cnn": "a convolutional network (local contrast, five 3x3 convolutions, batch norm, global max pooling)",
-    "rnn": "a recurrent network that reads the image as a sequence of rows or pixels",
+    "rnn": "a recurrent network that reads the image as a sequence of rows (local contrast, then LSTM or GRU) or of pixels",
 }
 CNN, RNN = (
     Task(
