@@ -172,6 +172,14 @@ def test_a_killed_training_resumes_to_the_same_weights(
     assert alone.history == resumed.history
 
 
+def test_epochs_are_compared_without_the_verdict_of_their_discriminators(alone: Fitted) -> None:
+    weights = CONFIG.weights.model_dump()
+    for row in alone.history:
+        lasting = sum(weight * row[f"val/{name}"] for name, weight in weights.items() if name != "realism")
+        assert row["val/loss"] == pytest.approx(lasting, rel=1e-4)
+        assert row["val/realism"] > 0
+
+
 def test_it_learns_to_draw_what_it_is_asked_for(digits: tuple[Split, Split], tmp_path: Path) -> None:
     longer = CONFIG.model_copy(update={"fit": CONFIG.fit.model_copy(update={"epochs": 3, "steps_per_epoch": 100})})
     fitted = train(digits, tmp_path, config=longer)
