@@ -52,8 +52,9 @@ A ratio compares two things measured in one process or in turns. Other machines 
 
 ## Several seeds
 
-`make seeds`. Real MNIST, shipped parameters, test images; the architecture and every parameter were chosen on
-validation. Mean and sample standard deviation over the seeds, which differ in initial weights, order and distortion.
+`make seeds`. Real MNIST, the code and parameters of commit {{ seeds.commit }}, test images; the architecture and every
+parameter were chosen on validation. Mean and sample standard deviation over the seeds, which differ in initial weights,
+order and distortion.
 
 {{ place(seeds.environment) }}
 

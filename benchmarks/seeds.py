@@ -20,6 +20,7 @@ from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_json
+from deepdigits.lineage import git_state
 from deepdigits.workspace import prepare
 
 CLASSIFIER_SEEDS, GAN_SEEDS = 5, 3
@@ -54,7 +55,8 @@ def main() -> None:
         # What is known is written after each, since each takes a quarter of an hour.
         metrics.append(evaluate(shipped, index))
         rows = {title: summarise([found[key] for found in metrics[:count]]) for title, (key, count) in FIGURES.items()}
-        write_json(RESULTS / "seeds.json", {"rows": rows, "environment": environment()})
+        found = {"commit": git_state()[0][:7], "rows": rows, "environment": environment()}
+        write_json(RESULTS / "seeds.json", found)
     print(json.dumps(rows, indent=2))
 
 
