@@ -47,6 +47,8 @@ FIGURES = {
 @exits_cleanly
 def main() -> None:
     prepare(Path.cwd(), COPY, "default")
+    head, dirty = git_state()
+    commit = head[:12] + " with changes" * dirty
     cache = str(Path(".dvc/cache").resolve())
     subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], cwd=COPY, check=True)
     shipped = read_yaml(COPY / PARAMS_FILE)
@@ -55,8 +57,7 @@ def main() -> None:
         # What is known is written after each, since each takes a quarter of an hour.
         metrics.append(evaluate(shipped, index))
         rows = {title: summarise([found[key] for found in metrics[:count]]) for title, (key, count) in FIGURES.items()}
-        found = {"commit": git_state()[0][:7], "rows": rows, "environment": environment()}
-        write_json(RESULTS / "seeds.json", found)
+        write_json(RESULTS / "seeds.json", {"commit": commit, "rows": rows, "environment": environment()})
     print(json.dumps(rows, indent=2))
 
 
