@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlflow
 import psutil
@@ -21,6 +21,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 from rich.console import Console
 from rich.panel import Panel
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,6 +33,7 @@ STORE_DIR = Path("mlruns")
 DEFAULT_URI = f"sqlite:///{STORE_DIR}/mlflow.db"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+Found = TypeVar("Found")
 
 # MLflow's own seven retries would hold up a training for minutes when its server is gone.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -207,6 +209,17 @@ def stage_run(
     log.end("FINISHED")
 
 
+def every(search: Callable[..., PagedList[Found]], *arguments: Any, **options: Any) -> Iterator[Found]:
+    """All that an MLflow search finds, page by page; a search by itself ends at 100 models or 1,000 runs."""
+    token = None
+    while True:
+        page = search(*arguments, **options, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
     """The newest finished run that carries all `tags`."""
     terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["attributes.status = 'FINISHED'"]
@@ -227,7 +240,7 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _close_orphans(client: MlflowClient, experiment: str) -> None:
     """Mark runs of this machine whose process is gone (kill -9, power loss) as killed; MLflow never would."""
     here = socket.gethostname()
-    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+    for run in every(client.search_runs, [experiment], "attributes.status = 'RUNNING'"):
         host, _, pid = run.data.tags.get("process", "").rpartition(":")
         if host == here and not psutil.pid_exists(int(pid)):
             client.set_terminated(run.info.run_id, "KILLED")
