@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ from deepdigits.tasks.task import Task
 from deepdigits.tracking import DatasetIdentity
 
 
-def register_all(profile: str) -> list[Registered]:
-    """Register every packaged model that the registry does not have yet; see `deepdigits.registry.register`. All are
+def register_all(names: Iterable[str], profile: str) -> list[Registered]:
+    """Register the packaged models that the registry does not have yet; see `deepdigits.registry.register`. All are
     read before the first is registered: of outputs that do not belong together, nothing is."""
-    return [register(packaged) for packaged in [read_packaged(task, profile) for task in TASKS.values()]]
+    return [register(packaged) for packaged in [read_packaged(TASKS[name], profile) for name in names]]
+
+
+def read_metrics() -> dict[str, Any]:
+    """The metrics of every train and evaluate stage, flat. What they say of their data is in the manifests."""
+    names = [f"train_{name}" for name in TASKS] + sorted({task.metrics for task in TASKS.values()})
+    found = {key: value for name in names for key, value in read_json(paths.METRICS / f"{name}.json").items()}
+    return {key: value for key, value in found.items() if not key.startswith("dataset.")}
 
 
 def read_packaged(task: Task, profile: str) -> Packaged:

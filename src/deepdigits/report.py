@@ -91,7 +91,7 @@ code{font-size:.85rem;overflow-wrap:anywhere}
 
 <h2>Floors</h2>
 <table><tr><th>model</th><th>measure</th><th>value</th><th>floor</th><th></th></tr>
-{% for gate in gates %}<tr><td>{{ gate.model }}</td><td>{{ gate.metric }}</td><td class="n">{{ "%.4f"|format(gate.value) }}</td>
+{% for gate in gates %}<tr><td>{{ gate.model }}</td><td>{{ gate.metric }}</td><td class="n">{{ "%.4f"|format(gate.value) if gate.value is number else gate.value }}</td>
 <td class="n">{{ gate.rule }} {{ gate.limit }}</td><td class="{{ 'pass' if gate.passed else 'fail' }}">{{ 'passed' if gate.passed else 'FAILED' }}</td></tr>
 {% endfor %}</table>
 

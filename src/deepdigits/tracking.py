@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,27 +12,25 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
-import psutil
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.entities import PagedList
 from rich.console import Console
 from rich.panel import Panel
 from sqlalchemy.exc import SQLAlchemyError
 
 from deepdigits.errors import Terminated, UserError
 from deepdigits.lineage import Lineage
+from deepdigits.processes import process_identity, state
 
 STORE_DIR = Path("mlruns")
 DEFAULT_URI = f"sqlite:///{STORE_DIR}/mlflow.db"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-Found = TypeVar("Found")
 
 # MLflow's own seven retries would hold up a training for minutes when its server is gone.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -192,8 +189,7 @@ def stage_run(
     with _told_as_user_error("written"):
         experiment = experiment_id(client, dataset.name)
         _close_orphans(client, experiment)
-        process = f"{socket.gethostname()}:{os.getpid()}"
-        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process}
+        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process_identity()}
         run = client.create_run(experiment, run_name=name, tags=tags)
     log = RunLog(client, run.info.run_id)
     log.dataset(dataset, context)
@@ -209,7 +205,7 @@ def stage_run(
     log.end("FINISHED")
 
 
-def every(search: Callable[..., PagedList[Found]], *arguments: Any, **options: Any) -> Iterator[Found]:
+def every(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
     """All that an MLflow search finds, page by page; a search by itself ends at 100 models or 1,000 runs."""
     token = None
     while True:
@@ -238,11 +234,12 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _close_orphans(client: MlflowClient, experiment: str) -> None:
-    """Mark runs of this machine whose process is gone (kill -9, power loss) as killed; MLflow never would."""
-    here = socket.gethostname()
+    """Mark runs whose process is surely gone (kill -9, power loss) as killed; MLflow never would.
+
+    Those of other hosts and containers are left as they are: one there does it.
+    """
     for run in every(client.search_runs, [experiment], "attributes.status = 'RUNNING'"):
-        host, _, pid = run.data.tags.get("process", "").rpartition(":")
-        if host == here and not psutil.pid_exists(int(pid)):
+        if state(run.data.tags.get("process", "")) == "gone":
             client.set_terminated(run.info.run_id, "KILLED")
 
 

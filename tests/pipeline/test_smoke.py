@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,14 +248,21 @@ def test_a_box_that_is_wrong_is_named_and_nothing_trains_on_its_scenes(moved: Wo
     assert "the data failed validation" in by_hand.stderr
 
 
-def test_a_model_below_its_floor_is_refused_with_the_reason(moved: Workspace) -> None:
+def test_a_model_below_its_floor_is_refused_alone_and_with_the_reason(moved: Workspace) -> None:
+    shutil.rmtree(moved.root / "mlruns")
     moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
     done = moved.run("dvc", "repro")
     assert done.returncode != 0
-    assert "gan: coverage is" in done.stderr
-    assert "must be >= 1.0" in done.stderr
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert "neither packaged nor registered: gan. - gan: coverage is" in said
+    assert "must be >= 1.0" in said
     assert "Running stage 'evaluate'" not in done.stdout
-    assert len(versions(moved, "gan")) == 1
+    assert {name: len(versions(moved, name)) for name in MODELS} == {name: int(name != "gan") for name in MODELS}
+    assert "FAILED" in (moved.root / "reports/index.html").read_text()
+    shown = moved.run("deepdigits", "summary")
+    assert shown.returncode == 3
+    assert "refused: coverage is" in " ".join(shown.stdout.replace("│", " ").split())
+    assert not versions(moved, "gan")
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

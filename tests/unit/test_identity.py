@@ -216,14 +216,14 @@ def archive(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED) -> P
     return path
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        member("(1000000000000,)"), member("(1000000, 1000000, 28, 28)"), member("(9,)"), member("(-1,)"), member("(7,)"),
-        member("(2**60,)"), member("(8,", "|u1"), member("(1,)", "|O"), member("(0,)", "<U0"), b"", b"\x93NUMPY\x09\x00",
-        member("(" * 200),
-    ],
+CLAIMS = (
+    "(1000000000000,)", "(1000000, 1000000, 28, 28)", "(9,)", "(7,)", "(-1,)", "(2**60,)", "(8,", "(" * 200, "8",
 )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data", [*map(member, CLAIMS), member("(1,)", "|O"), member("(0,)", "<U0"), b"", b"\x93NUMPY\x09\x00"]
+)
 def test_arrays_that_claim_more_than_there_is_are_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a.npz cannot be read as arrays"):
         read_arrays(archive(tmp_path / "a.npz", data))
