@@ -51,7 +51,7 @@ def read_packaged(task: Task, profile: str) -> Packaged:
         profile=profile,
     )
     packaged.check()
-    if test_measures(task.name, figures_of(task)) != packaged.contents.measures:
+    if measured(task) != (packaged.contents.measures, packaged.contents.judged_by):
         raise UserError(
             f"{figures_file(task)} has other figures than {task.name} was packaged with. Nothing was registered. "
             "Run: dvc repro"
@@ -61,14 +61,7 @@ def read_packaged(task: Task, profile: str) -> Packaged:
 
 def describe_package(task: Task) -> None:
     """Write package.json of a model, once its other files are there."""
-    figures = figures_of(task)
-    write_contents(
-        paths.MODELS / task.name,
-        code_of(task),
-        figures[f"{task.name}.weights_sha256"],
-        test_measures(task.name, figures),
-        {judge: figures[f"{task.name}.judged_by.{judge}"] for judge in task.judges},
-    )
+    write_contents(paths.MODELS / task.name, code_of(task), check_figures(task), *measured(task))
 
 
 def check_figures(task: Task) -> str:
@@ -85,6 +78,14 @@ def check_figures(task: Task) -> str:
                 f"{weights_file(model)} is {here[:12]}. Nothing was registered. Run: dvc repro"
             )
     return named[f"{task.name}.weights_sha256"]
+
+
+def measured(task: Task) -> tuple[dict[str, float], dict[str, str]]:
+    """The figures of a model's evaluation, and by which models' weights they were judged."""
+    figures = figures_of(task)
+    return test_measures(task.name, figures), {
+        judge: figures[f"{task.name}.judged_by.{judge}"] for judge in task.judges
+    }
 
 
 def figures_of(task: Task) -> dict[str, Any]:
