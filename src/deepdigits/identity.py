@@ -17,6 +17,7 @@ from deepdigits.onnx_models import WEIGHTS_SHA256, open_session
 
 CONTENTS = "package.json"
 FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")
+FILE_TAG = "sha256/"  # and the path of a file: the tag by which a registered version names its SHA-256
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]

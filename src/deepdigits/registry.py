@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256
-from deepdigits.identity import CONTENTS, FILES, Contents, find_fault, read_contents
+from deepdigits.identity import CONTENTS, FILE_TAG, FILES, Contents, find_fault, read_contents
 from deepdigits.lineage import stage_lineage
 from deepdigits.onnx_models import golden_arrays
 from deepdigits.stores import taking_turns
@@ -32,7 +32,6 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 CANDIDATE = "candidate"
 PACKAGED_FILES = (*FILES, CONTENTS)
-FILE_TAG = "sha256/"  # and the path of a file of the version: its SHA-256
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 LINEAGE_TAGS = ("stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256")
 

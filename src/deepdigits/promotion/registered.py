@@ -15,9 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
-from deepdigits.identity import CONTENTS, FILES, find_fault, read_contents
+from deepdigits.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 from deepdigits.promotion.transaction import alias_version
-from deepdigits.registry import FILE_TAG
 
 
 @dataclass(frozen=True)
