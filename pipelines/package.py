@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from deepdigits import paths
 from deepdigits.cards import figure_rows, model_card
 from deepdigits.compute import use_threads
@@ -17,8 +19,9 @@ from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_bytes, write_npz, write_text
 from deepdigits.gates import broken_floors
 from deepdigits.lineage import stage_lineage
-from deepdigits.packaged import read_metrics, register_all
-from deepdigits.packaging import check_onnx, export_onnx, golden_examples
+from deepdigits.onnx_models import WEIGHTS_SHA256
+from deepdigits.packaged import check_figures, describe_package, read_metrics, register_all
+from deepdigits.packaging import check_onnx, export_onnx, golden_examples, name_weights
 from deepdigits.registry import Registered
 from deepdigits.report import Section, report_page
 from deepdigits.tasks.catalogue import TASKS, check_gates
@@ -50,6 +53,7 @@ def main() -> None:
             data = validated_manifest(task.data.manifest, task.data.verdict)
             card = model_card(task.name, task.card, data, description, metrics, gates)
             write_text(paths.MODELS / task.name / "model_card.md", card)
+            describe_package(task)
         write_text(paths.REPORT, page(manifest, metrics, gates, params.profile))
 
         registered = register_all([task.name for task in passed], params.profile)
@@ -75,13 +79,14 @@ def refusal(refused: Mapping[str, Sequence[str]], registered: Sequence[Registere
 def package_model(task: Task, config: Package) -> float:
     """Write model.onnx and golden.npz of one model; return the largest difference between ONNX and PyTorch."""
     directory = paths.MODELS / task.name
+    weights_sha256 = check_figures(task)
     exported = task.exported(task.load(directory / "model.safetensors"))
     inputs = task.golden_inputs(config.golden_examples)
     golden = golden_examples(exported, inputs)
-    onnx_bytes = export_onnx(exported, inputs)
+    onnx_bytes = name_weights(export_onnx(exported, inputs), weights_sha256)
     difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, task.name)
     write_bytes(directory / "model.onnx", onnx_bytes)
-    write_npz(directory / "golden.npz", golden.arrays())
+    write_npz(directory / "golden.npz", {**golden.arrays(), WEIGHTS_SHA256: np.array(weights_sha256)})
     return difference
 
 

@@ -151,6 +151,26 @@ def test_a_moved_folder_serves_its_models_and_registers_nothing_twice(moved: Wor
     assert len(versions(moved, "cnn")) == 1
 
 
+def test_weights_of_another_training_are_refused_by_name_and_nothing_is_registered(moved: Workspace) -> None:
+    before = {model: len(versions(moved, model)) for model in MODELS}
+    path = moved.root / "models/cnn/model.safetensors"
+    packaged, data = file_sha256(path), bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_bytes(data)
+    done = moved.run("deepdigits", "summary")
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 1
+    assert "reports/metrics/evaluate.json is not about these weights" in said
+    assert packaged[:12] in said
+    assert f"models/cnn/model.safetensors is {file_sha256(path)[:12]}" in said
+    assert "Nothing was registered. Run: dvc repro" in said
+    assert {model: len(versions(moved, model)) for model in MODELS} == before
+    path.unlink()
+    assert moved.run("dvc", "checkout").returncode == 0
+    assert moved.run("deepdigits", "summary").returncode == 0
+
+
 def test_a_store_that_never_saw_the_training_gets_a_restored_run(moved: Workspace) -> None:
     (moved.root / "mlruns").rename(moved.root.parent / "lost")
     assert moved.run("deepdigits", "summary").returncode == 0

@@ -78,6 +78,7 @@ GAN = Task(
         "min_novelty": ("novelty", +1),
     },
     headlines=("test/fid", "test/fid_floor", "test/coverage", "test/class_accuracy"),
+    judges={"cnn": "FID, coverage and the digit read are by the CNN"},
     summary=summary,
     card=Card(
         network="the generator of a class-conditional GAN, averaged over training",
