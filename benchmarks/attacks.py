@@ -1,7 +1,7 @@
 """How long `/healthz` takes while a server is given what is costly to read.
 
-python -m benchmarks.attacks PORT PID: against a server on this machine, by port and process. Each attack is sent by four
-clients at once, for ten seconds, while the health check is asked a hundred times a second.
+python -m benchmarks.attacks PORT PID: against a server on this machine, by port and process. Four clients at once send
+each attack for ten seconds, while the health check is asked a hundred times a second.
 """
 
 from __future__ import annotations

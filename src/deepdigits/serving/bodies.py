@@ -45,8 +45,8 @@ class ScenesBody(BaseModel):
 def scenes_body(side: int) -> type[ScenesBody]:
     """The body for scenes of `side` x `side` pixels."""
     row = Annotated[list[Pixel], Field(min_length=side, max_length=side)]
-    scene = Annotated[list[row], Field(min_length=side, max_length=side)]  # type: ignore[valid-type]
-    scenes = Annotated[list[scene], Field(min_length=1, max_length=MAX_SCENES), FailFast()]  # type: ignore[valid-type]
+    scene = Annotated[list[row], Field(min_length=side, max_length=side)]
+    scenes = Annotated[list[scene], Field(min_length=1, max_length=MAX_SCENES), FailFast()]
     return create_model("ScenesBody", __base__=ScenesBody, images=scenes)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import RegisteredModel
 
 from deepdigits.errors import UserError
 from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
@@ -105,9 +106,9 @@ class ChampionWatch:
 
     def _refresh(self) -> None:
         client = _store()
+        models: Iterator[RegisteredModel] = every(client.search_registered_models)
         self.aliases = {
-            model.name: {alias: int(version) for alias, version in model.aliases.items()}
-            for model in every(client.search_registered_models)
+            model.name: {alias: int(version) for alias, version in model.aliases.items()} for model in models
         }
         current, broken = {}, {}
         for kind, (name, version) in champions_of(self.aliases, self.dataset).items():
@@ -200,7 +201,8 @@ def side_of(network: OnnxNetwork) -> int:
     Raises:
         UserError: the file does not say.
     """
-    shape = next((entry.shape for entry in network.session.get_inputs() if entry.name == "images"), [])
+    shapes = {entry.name: entry.shape for entry in network.session.get_inputs()}
+    shape: Sequence[int | str] = shapes.get("images", [])
     if len(shape) != 3 or shape[1] != shape[2] or not isinstance(shape[2], int):
         raise UserError(f"The model takes no square images: the shape of its input is {shape}.")
     return shape[2]

@@ -52,8 +52,9 @@ def add_scene_routes(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, w
 
     async def read(kind: str, request: Request) -> tuple[Served, list[Placed]]:
         served = watch.serving(kind)
-        side = cast(int, served.side)
-        scenes = await work.read(read_scenes, request.headers.get("content-type", ""), await request.body(), side)
+        scenes = await work.read(
+            read_scenes, request.headers.get("content-type", ""), await request.body(), served.side
+        )
         telemetry.images.labels(served.name).inc(len(scenes))
         return served, scenes
 
