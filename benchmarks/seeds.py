@@ -21,7 +21,7 @@ from deepdigits.config.params import Params
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_json
 from deepdigits.lineage import git_state
-from deepdigits.workspace import prepare
+from deepdigits.workspace import child_environment, prepare
 
 CLASSIFIER_SEEDS, GAN_SEEDS = 5, 3
 COPY = Path("build/seeds")
@@ -50,7 +50,7 @@ def main() -> None:
     head, dirty = git_state()
     commit = head[:12] + " with changes" * dirty
     cache = str(Path(".dvc/cache").resolve())
-    subprocess.run([sys.executable, "-m", "dvc", "config", "--local", "cache.dir", cache], cwd=COPY, check=True)
+    _dvc("config", "--local", "cache.dir", cache).check_returncode()
     shipped = read_yaml(COPY / PARAMS_FILE)
     metrics = [evaluate(shipped, 0)]
     for index in range(1, CLASSIFIER_SEEDS):
@@ -73,10 +73,13 @@ def evaluate(shipped: dict[str, Any], index: int) -> dict[str, Any]:
     check(params, Params, f"{PARAMS_FILE} with other seeds")
     with (COPY / PARAMS_FILE).open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(params, file)
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "evaluate"], cwd=COPY)
-    if done.returncode:
+    if _dvc("repro", "evaluate").returncode:
         raise UserError(f"The pipeline failed with seeds moved by {step}; see above.")
     return dict(read_json(COPY / "reports/metrics/evaluate.json"))
+
+
+def _dvc(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=COPY, env=child_environment(), check=False)
 
 
 def summarise(values: list[float]) -> dict[str, Any]:
