@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from deepdigits.closure import import_closure, params_read, stage_modules
 from deepdigits.config.loading import read_yaml
 from deepdigits.config.params import Params
+from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")
@@ -58,6 +59,13 @@ def test_nothing_runs_after_a_failed_validation(stage: str) -> None:
 def test_only_evaluations_and_the_data_stages_see_test_data(stage: str) -> None:
     seen = {"data/processed/test.npz", "data/scenes/test.npz", "data/scenes/stress.npz"} & set(STAGES[stage]["deps"])
     assert bool(seen) == (stage in ("validate", "compose", "validate_scenes", *EVALUATIONS))
+
+
+def test_make_promote_has_judges_before_what_they_judge() -> None:
+    command = ["make", "--silent", "--directory", str(ROOT), "--eval", "models: ; @echo $(MODELS)", "models"]
+    order = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert set(order) == set(TASKS)
+    assert all(order.index(judge) < order.index(name) for name, task in TASKS.items() for judge in task.judges)
 
 
 def test_every_stage_describes_itself() -> None:
