@@ -82,30 +82,29 @@ def serve(
         int | None, typer.Option(min=1, max=256, help="Threads of one network; one for each core if not given.")
     ] = None,
     refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Time between two looks for a new champion.")] = 5,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name it answers for, beside localhost and HOST; * is any. Repeatable.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="The prefix that a proxy before it takes off, e.g. /digits.")] = "",
 ) -> None:
     """Serve the champions over HTTP, with a page to draw on."""
-    import uvicorn
     from joblib import cpu_count
 
     from deepdigits.serving.app import create_app
     from deepdigits.serving.champions import ChampionWatch
+    from deepdigits.serving.limits import LOCAL
+    from deepdigits.serving.listening import address_of, answer, listening
     from deepdigits.tracking import open_store
 
-    open_store()
-    _refuse_taken(host, port, f"deepdigits serve --port {port + 1}")
-    app = create_app(ChampionWatch(dataset, threads or cpu_count()), refresh_seconds)
-    Console().print(f"http://{host}:{port}/  (Ctrl-C ends it; the API is described at /docs)")
-    # uvicorn finishes what it has begun, and then raises the signal again.
-    with contextlib.suppress(Terminated, KeyboardInterrupt):
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=30,
+    prefix = f"/{root_path.strip('/')}".rstrip("/")
+    with listening(host, port) as sockets:
+        open_store()
+        app = create_app(
+            ChampionWatch(dataset, threads or cpu_count()), refresh_seconds, [*LOCAL, host, *(allowed_host or [])]
         )
+        Console().print(f"{address_of(host, port, prefix)}  (Ctrl-C ends it; the API is described at {prefix}/docs)")
+        with contextlib.suppress(Terminated, KeyboardInterrupt):
+            answer(app, sockets, prefix)
 
 
 def _refuse_taken(host: str, port: int, instead: str) -> None:

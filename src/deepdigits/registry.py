@@ -22,8 +22,9 @@ from deepdigits.files import file_sha256
 from deepdigits.identity import CONTENTS, FILE_TAG, FILES, Contents, find_fault, read_contents
 from deepdigits.lineage import stage_lineage
 from deepdigits.onnx_models import golden_arrays
+from deepdigits.stores import taking_turns
 from deepdigits.tasks.task import Task
-from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run
+from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run, store_uri
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 # With a server, MLflow prints where to look at the run, into what a machine may be reading.
@@ -97,13 +98,30 @@ def register(packaged: Packaged) -> Registered:
     packaged.check()
     client = open_store()
     try:
-        existing = find_version(client, packaged)
-        version = existing or _create_version(client, packaged)
+        with taking_turns(store_uri(), "register"):
+            existing = find_version(client, packaged)
+            version = existing or _first_of(client, packaged, _create_version(client, packaged))
         client.set_registered_model_alias(packaged.name, CANDIDATE, str(version.version))
         aliases = client.get_model_version(packaged.name, str(version.version)).aliases
     except MlflowException as error:
         raise UserError(f"{packaged.name} could not be registered: {error}. Run: make repro, to try again.") from None
     return Registered(packaged.name, int(version.version), sorted(aliases), new=existing is None)
+
+
+def _first_of(client: MlflowClient, packaged: Packaged, mine: ModelVersion) -> ModelVersion:
+    """The first version of the same content; ours is removed again if another process was quicker at the same server.
+
+    The server counts versions one by one, so whoever has the higher number finds the lower one.
+    """
+    found = client.search_model_versions(f"name = '{packaged.name}' AND tags.`package.sha256` = '{packaged.sha256}'")
+    first = min(found, key=lambda version: int(version.version), default=mine)
+    if int(first.version) < int(mine.version):
+        client.delete_model_version(packaged.name, str(mine.version))
+        client.delete_logged_model(str(mine.source).rpartition("/")[2])
+        if mine.run_id != first.run_id and client.get_run(mine.run_id).data.tags.get("restored"):
+            client.delete_run(mine.run_id)
+        return first
+    return mine
 
 
 def find_version(client: MlflowClient, packaged: Packaged) -> ModelVersion | None:
@@ -119,9 +137,7 @@ def _create_version(client: MlflowClient, packaged: Packaged) -> ModelVersion:
     model_id = _log_model(client, run, packaged)
     contents = packaged.contents
     card = (packaged.directory / "model_card.md").read_text(encoding="utf-8")
-    if not client.search_registered_models(f"name = '{packaged.name}'"):
-        about = f"{packaged.model.upper()} on {packaged.dataset.title}. Each version's description is its model card."
-        client.create_registered_model(packaged.name, tags=packaged.dataset.tags(), description=about)
+    _create_model(client, packaged)
     tags = {
         **{key: run.data.tags[key] for key in LINEAGE_TAGS if key in run.data.tags},
         **packaged.dataset.tags(),
@@ -134,6 +150,15 @@ def _create_version(client: MlflowClient, packaged: Packaged) -> ModelVersion:
     return client.create_model_version(
         packaged.name, f"models:/{model_id}", run.info.run_id, tags=tags, description=card, model_id=model_id
     )
+
+
+def _create_model(client: MlflowClient, packaged: Packaged) -> None:
+    about = f"{packaged.model.upper()} on {packaged.dataset.title}. Each version's description is its model card."
+    try:
+        client.create_registered_model(packaged.name, tags=packaged.dataset.tags(), description=about)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from deepdigits.config.classifiers import CnnNet, RnnNet
 from deepdigits.config.detector import DetectorNet
@@ -24,13 +28,15 @@ from deepdigits.models.segmenter import Segmenter
 from deepdigits.models.swap import Swapper
 from deepdigits.packaging import Exported, export_onnx
 from deepdigits.serving.app import create_app
-from deepdigits.serving.champions import ChampionWatch, Served, open_network
-from deepdigits.serving.fast_path import FastPath
+from deepdigits.serving.champions import KINDS, Served
 from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
 from deepdigits.tasks.detector import ExportedDetector
 from deepdigits.tasks.gan import ExportedGenerator
 from deepdigits.tasks.segmenter import ExportedSegmenter
 from deepdigits.tasks.swap import ExportedSwapper
+from tests.conftest import ROOT
+from tests.pipeline.servers import free_port, wait_for
+from tests.serving.live import StillWatch, served_from
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
 SCENES = {"images": np.zeros((2, 84, 84), np.uint8)}
@@ -42,15 +48,9 @@ INPUTS = {
 }
 
 
-class StillWatch(ChampionWatch):
-    """Serves what it was given."""
-
-    def refresh(self) -> None:
-        pass
-
-
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an ONNX file of each kind."""
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("models")
     rnn = RnnNet(cell="gru", hidden=8, layers=1, bidirectional=True, dropout=0.0)
@@ -63,18 +63,32 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
         "segmenter": ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval()),
         "swap": ExportedSwapper(Swapper(SwapNet(gan=gan, levels=5, encoder_widths=(4, 4, 4))).eval()),
     }
-    found = {}
     for kind, module in modules.items():
-        path = folder / f"{kind}.onnx"
-        write_bytes(path, export_onnx(module, INPUTS.get(kind, IMAGES)))
-        found[kind] = Served(
-            f"mnist-{kind}", kind, 3, {"git.commit": "c" * 40}, {"test/accuracy": 0.1}, open_network(kind, path, 1)
-        )
-    return found
+        write_bytes(folder / f"{kind}.onnx", export_onnx(module, INPUTS.get(kind, IMAGES)))
+    return folder
 
 
 @pytest.fixture(scope="session")
-def app(served: dict[str, Served]) -> FastPath:
+def served(networks: Path) -> dict[str, Served]:
+    found = served_from(networks)
+    return {kind: found[kind] for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def live(networks: Path) -> Iterator[tuple[psutil.Process, int]]:
+    """A server as a process, and its port."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "tests.serving.live", str(networks), str(port)], cwd=ROOT)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/healthz", process)
+        yield psutil.Process(process.pid), port
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def app(served: dict[str, Served]) -> ASGIApp:
     watch = StillWatch("mnist", 1)
     watch.current = served
     watch.aliases = {f"mnist-{kind}": {"champion": 3, "candidate": 4} for kind in served}
@@ -82,6 +96,6 @@ def app(served: dict[str, Served]) -> FastPath:
 
 
 @pytest.fixture
-def client(app: FastPath) -> Iterator[TestClient]:
-    with TestClient(app, raise_server_exceptions=False) as client:
+def client(app: ASGIApp) -> Iterator[TestClient]:
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client

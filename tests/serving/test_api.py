@@ -11,9 +11,9 @@ from deepdigits.onnx_models import OnnxNetwork
 from deepdigits.serving.app import create_app
 from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
 from deepdigits.serving.champions import KINDS, Served, champions_of
-from deepdigits.serving.scenes import place
+from deepdigits.serving.placing import place
 from deepdigits.serving.together import Together
-from tests.serving.conftest import StillWatch
+from tests.serving.live import StillWatch
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8)
@@ -120,7 +120,7 @@ def test_swaps_are_those_of_the_file_one_digit_or_all(client: TestClient, served
 
 def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
     wide = np.zeros((100, 200), np.uint8)
-    placed = place(wide)
+    placed = place(wide, 84)
     assert placed.image.shape == (84, 84)
     assert placed.top == 21
     assert placed.back(np.array([42, 42, 21, 8.4])) == [100, 50, 50, 20]
@@ -173,6 +173,7 @@ def test_bad_input_is_a_problem_that_says_what_is_allowed(
         (b"hello", "", 415),
         (b"no boundary", "multipart/form-data", 400),
         (b"--x\r\nbroken", "multipart/form-data; boundary=x", 422),
+        (b"--x\r\n" * 100_000, "multipart/form-data; boundary=x", 400),
     ],
 )
 def test_broken_bodies_are_problems(client: TestClient, content: bytes, kind: str, status: int) -> None:
@@ -198,7 +199,7 @@ def test_a_body_over_the_limit_is_refused_whatever_it_says_of_itself(client: Tes
 
 
 def test_without_champions_it_lives_but_is_not_ready() -> None:
-    with TestClient(create_app(StillWatch(None, 1), 60)) as client:
+    with TestClient(create_app(StillWatch(None, 1), 60), "http://localhost") as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
         refused = client.post("/v1/classify", json={"images": DIGITS.tolist()})

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from deepdigits.serving.bodies import ClassifyBody, parse_json
+from deepdigits.serving.bodies import ClassifyBody
 from deepdigits.serving.champions import Served
 from deepdigits.serving.problems import Problem
+from deepdigits.serving.reading import parse_json
 from deepdigits.serving.together import MOST, Together
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import html
+from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from importlib.resources import files
 from typing import Annotated, Literal, cast
@@ -12,14 +13,15 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
-from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
+from fastapi_offline import FastAPIOffline
+from starlette.types import ASGIApp
 
 from deepdigits.onnx_models import OnnxGenerator
+from deepdigits.serving.answers import array_answer
 from deepdigits.serving.bodies import (
     MAX_BATCH,
-    MAX_BODY,
     Answer,
+    BrokenEntry,
     ClassifyAnswer,
     ClassifyBody,
     GenerateAnswer,
@@ -28,43 +30,50 @@ from deepdigits.serving.bodies import (
     ModelsAnswer,
     Reader,
     Reading,
-    read_images,
+    ReadyAnswer,
+    ScenesBody,
+    parse_plain,
     uploads,
 )
 from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.fast_path import FastPath
 from deepdigits.serving.images import to_png
-from deepdigits.serving.limits import BodyLimit
-from deepdigits.serving.problems import Problem, add_problem_handlers, describe_errors, documented
-from deepdigits.serving.scenes import ScenesBody, add_scene_routes
+from deepdigits.serving.limits import LOCAL, Bodies, Hosts
+from deepdigits.serving.problems import Problem, add_problem_handlers, documented
+from deepdigits.serving.reading import JSON, media_type, parse_generate, parse_json, read_images
+from deepdigits.serving.scenes import add_scene_routes
 from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
 from deepdigits.serving.together import Together
+from deepdigits.serving.workers import Readers, Runners, Work
+
+SHORT = 64 * 1024  # bytes of JSON that are read in less time than it takes to hand them on
 
 
-def create_app(watch: ChampionWatch, refresh_seconds: float) -> FastPath:
+def create_app(watch: ChampionWatch, refresh_seconds: float, allowed_hosts: Iterable[str] = LOCAL) -> ASGIApp:
     """The application; it looks for moved aliases every `refresh_seconds`."""
+    work = Work(Readers(), Runners())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(watch.refresh)
+        await asyncio.gather(asyncio.to_thread(work.read.warm_up), asyncio.to_thread(watch.refresh))
         task = asyncio.create_task(_keep_fresh(watch, refresh_seconds))
         yield
         task.cancel()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="deepdigits", summary="Handwritten digits, read, found and drawn.", lifespan=lifespan, redoc_url=None
     )
     telemetry = Telemetry()
-    app.add_middleware(BodyLimit, limit=MAX_BODY)
-    app.add_middleware(Measured, telemetry=telemetry)
     add_problem_handlers(app)
-    _add_models(app, watch, telemetry)
-    add_scene_routes(app, watch, telemetry)
-    add_swap_route(app, watch, telemetry)
+    _add_models(app, watch, telemetry, work)
+    add_scene_routes(app, watch, telemetry, work)
+    add_swap_route(app, watch, telemetry, work)
     _add_operations(app, watch, telemetry)
     _add_schemas(app)
-    return FastPath(app, partial(_read, watch, telemetry), telemetry)
+    telemetry.paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    fast = FastPath(app, partial(_read_json, watch, telemetry, work))
+    return Measured(Hosts(Bodies(fast), allowed_hosts), telemetry)
 
 
 async def _keep_fresh(watch: ChampionWatch, seconds: float) -> None:
@@ -73,10 +82,12 @@ async def _keep_fresh(watch: ChampionWatch, seconds: float) -> None:
         await asyncio.to_thread(watch.refresh)
 
 
-def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> None:
+def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: Work) -> None:
+    refusals = documented(400, 408, 413, 415, 422, 429, 503)
+
     @app.post(
         "/v1/classify",
-        responses=documented(400, 413, 415, 422, 503),
+        responses=refusals,
         openapi_extra=uploads("ClassifyBody", MAX_BATCH, "one digit each"),
         response_model=ClassifyAnswer,
     )
@@ -84,49 +95,50 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> Non
         request: Request, model: Annotated[Reader, Query(description="Which classifier; all of them.")] = "cnn"
     ) -> Response:
         """Read digits in images given as JSON, or in PNG or JPEG pictures of any size."""
-        return await _read(watch, telemetry, await read_images(request), model)
+        content_type = request.headers.get("content-type", "")
+        return await _read(watch, telemetry, await work.read(read_images, content_type, await request.body()), model)
 
-    @app.post("/v1/generate", responses=documented(400, 413, 415, 422, 503), response_model=GenerateAnswer)
+    @app.post("/v1/generate", responses=refusals, response_model=GenerateAnswer)
     async def generate(
         request: Request,
         format: Annotated[Literal["json", "png"], Query(description="png: all on one sheet, ten in a row.")] = "json",
-    ) -> Response | GenerateAnswer:
+    ) -> Response:
         """Draw digits. The same digit and seed always give the same image."""
-        body = _parse_generate(await request.body())
+        media_type(request.headers.get("content-type", ""), (JSON,))
+        digits, seeds = await work.read(parse_generate, await request.body())
         served = watch.serving("gan")
-        seeds = np.array(range(len(body.digits)) if body.seeds is None else body.seeds, np.int64)
-        images = await run_in_threadpool(
-            cast(OnnxGenerator, served.network).draw, np.array(body.digits, np.int64), seeds
-        )
-        telemetry.images.labels(served.name).inc(len(images))
-        if format == "png":
-            return Response(to_png(images, 10), media_type="image/png")
-        return GenerateAnswer(model=served.name, version=served.version, images=images.tolist())
+        telemetry.images.labels(served.name).inc(len(digits))
+        return await work.run(_drawn, served, digits, seeds, format)
 
     @app.get("/v1/models")
     async def models() -> ModelsAnswer:
-        """The champions being served, with their test figures and origin."""
-        return ModelsAnswer(models=[_entry(watch, served) for served in watch.current.values()])
+        """The champions being served, with their test figures and origin, and those that cannot be."""
+        return ModelsAnswer(
+            models=[_entry(watch, served) for served in watch.current.values()], broken=_broken_entries(watch)
+        )
 
 
 def _add_operations(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) -> None:
     page = files("deepdigits.serving").joinpath("page.html").read_text(encoding="utf-8")
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def draw() -> str:
-        return page
+    async def draw(request: Request) -> str:
+        return page.replace('<base href="/">', f'<base href="{html.escape(request.scope.get("root_path", ""))}/">')
 
-    @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses=documented(503))
-    async def readyz() -> dict[str, str]:
-        """There is a champion to serve."""
+    async def readyz() -> ReadyAnswer:
+        """There is a champion to serve; champions that cannot be served are named."""
         if not watch.current:
-            raise Problem(503, "No champion is loaded. Make one: deepdigits promote NAME")
-        return {"status": "ready"}
+            named = "".join(f" {one.sentence()}" for one in watch.broken.values())
+            raise Problem(503, f"No champion is loaded. Make one: deepdigits promote NAME{named and '.' + named}")
+        return ReadyAnswer(status="ready", broken=_broken_entries(watch))
+
+    for path, answer, refusals in (("/healthz", healthz, {}), ("/readyz", readyz, documented(503))):
+        app.get(path, responses=refusals)(answer)
+        app.head(path, include_in_schema=False)(answer)
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
@@ -151,6 +163,13 @@ def _add_schemas(app: FastAPI) -> None:
     schemas.pop("ValidationError", None)
 
 
+async def _read_json(watch: ChampionWatch, telemetry: Telemetry, work: Work, body: bytes, model: Reader) -> Response:
+    images = parse_plain(body) if len(body) <= SHORT else None
+    if images is None:
+        images = await work.read(parse_json, body)
+    return await _read(watch, telemetry, images, model)
+
+
 async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, model: Reader) -> Response:
     served = [watch.serving(kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
     results = [await _read_by(one, images) for one in served]
@@ -166,11 +185,11 @@ async def _read_by(served: Served, images: np.ndarray) -> Reading:
     return Reading(model=served.name, version=served.version, answers=answers)
 
 
-def _parse_generate(body: bytes) -> GenerateBody:
-    try:
-        return GenerateBody.model_validate_json(body)
-    except ValidationError as error:
-        raise Problem(422, describe_errors(error.errors())) from None
+def _drawn(served: Served, digits: np.ndarray, seeds: np.ndarray, format: str) -> Response:
+    images = cast(OnnxGenerator, served.network).draw(digits, seeds)
+    if format == "png":
+        return Response(to_png(images, 10), media_type="image/png")
+    return array_answer(served, "images", images)
 
 
 def _entry(watch: ChampionWatch, served: Served) -> ModelEntry:
@@ -182,3 +201,10 @@ def _entry(watch: ChampionWatch, served: Served) -> ModelEntry:
         metrics=dict(served.measures),
         tags=dict(served.tags),
     )
+
+
+def _broken_entries(watch: ChampionWatch) -> list[BrokenEntry]:
+    return [
+        BrokenEntry(name=one.name, version=one.version, reason=one.reason, served=watch.version_served(kind))
+        for kind, one in watch.broken.items()
+    ]

@@ -1,20 +1,19 @@
-"""What requests and answers look like, and how a body becomes images."""
+"""What requests and answers look like."""
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import chain
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from fastapi import Request, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile as FormFile
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model_validator
 
-from deepdigits.serving.images import SIZE, BadImageError, as_mnist, decode
-from deepdigits.serving.problems import Problem, describe_errors
+from deepdigits.serving.images import SIZE
 
 MAX_BATCH = 256
+MAX_SCENES = 32
 MAX_BODY = 8 * 1024 * 1024
 
 Pixel = Annotated[int, Field(ge=0, le=255)]
@@ -30,7 +29,25 @@ class ClassifyBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    images: Annotated[list[Image], Field(min_length=1, max_length=MAX_BATCH)]
+    images: Annotated[list[Image], Field(min_length=1, max_length=MAX_BATCH), FailFast()]
+
+
+class ScenesBody(BaseModel):
+    """Square scenes, bright ink on dark ground: 84 x 84 pixels, unless the champion was trained with another
+    `compose.look.size`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    images: Annotated[list[list[list[Pixel]]], Field(min_length=1, max_length=MAX_SCENES), FailFast()]
+
+
+@cache
+def scenes_body(side: int) -> type[ScenesBody]:
+    """The body for scenes of `side` x `side` pixels."""
+    row = Annotated[list[Pixel], Field(min_length=side, max_length=side)]
+    scene = Annotated[list[row], Field(min_length=side, max_length=side)]
+    scenes = Annotated[list[scene], Field(min_length=1, max_length=MAX_SCENES), FailFast()]
+    return create_model("ScenesBody", __base__=ScenesBody, images=scenes)
 
 
 class GenerateBody(BaseModel):
@@ -83,8 +100,23 @@ class ModelEntry(BaseModel):
     tags: dict[str, str]
 
 
+class BrokenEntry(BaseModel):
+    """A champion that cannot be served, and which version is served in its place, if there is one."""
+
+    name: str
+    version: int
+    reason: str
+    served: int | None
+
+
 class ModelsAnswer(BaseModel):
     models: list[ModelEntry]
+    broken: list[BrokenEntry]
+
+
+class ReadyAnswer(BaseModel):
+    status: str
+    broken: list[BrokenEntry]
 
 
 def uploads(body: str, most: int, what: str) -> dict[str, Any]:
@@ -104,36 +136,8 @@ def uploads(body: str, most: int, what: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-async def read_images(request: Request) -> np.ndarray:
-    """The images of a classify request, uint8 `(n, 28, 28)`.
-
-    Pictures of another size than 28 x 28 are scaled and centred as MNIST was.
-
-    Raises:
-        Problem: 415 for another content type, 422 for anything that is no image or too many.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return parse_json(await request.body())
-    if kind == "multipart/form-data":
-        inks = await read_uploads(request, MAX_BATCH)
-        return np.stack([ink if ink.shape == (SIZE, SIZE) else as_mnist(ink) for ink in inks])
-    raise Problem(415, f"Content type {kind or 'none'!r} is not read; send application/json or multipart/form-data.")
-
-
-def parse_json(body: bytes) -> np.ndarray:
-    """The images of a JSON body. Right ones are read by orjson, in half the time of the schema; the schema judges, and
-    names what is wrong with, the rest."""
-    plain = _parse_plain(body)
-    if plain is not None:
-        return plain
-    try:
-        return np.array(ClassifyBody.model_validate_json(body).images, np.uint8)
-    except ValidationError as error:
-        raise Problem(422, describe_errors(error.errors())) from None
-
-
-def _parse_plain(body: bytes) -> np.ndarray | None:
+def parse_plain(body: bytes) -> np.ndarray | None:
+    """Right images, uint8 `(n, 28, 28)`, quickly; None for anything else."""
     if b"true" in body or b"false" in body:  # which bytes() would take for 1 and 0
         return None
     try:
@@ -145,23 +149,3 @@ def _parse_plain(body: bytes) -> np.ndarray | None:
     except (ValueError, TypeError, KeyError):
         return None
     return np.frombuffer(pixels, np.uint8).reshape(-1, SIZE, SIZE) if plain and len(document) == 1 else None
-
-
-async def read_uploads(request: Request, most: int) -> list[np.ndarray]:
-    """Each uploaded picture as uint8 `(height, width)`, ink bright on dark.
-
-    Raises:
-        Problem: 422 for none, more than `most`, or what is no picture.
-    """
-    async with request.form(max_files=most, max_fields=1) as form:
-        files = form.getlist("files")
-        if not files or not all(isinstance(file, FormFile) for file in files):
-            raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
-        images = []
-        for number, file in enumerate(files):
-            assert isinstance(file, UploadFile | FormFile)
-            try:
-                images.append(decode(await file.read()))
-            except BadImageError as error:
-                raise Problem(422, f"files.{number}: {error}.") from None
-    return images

@@ -1,15 +1,16 @@
-"""The models being served: the champions of one dataset, replaced whole when an alias moves."""
+"""The models being served: the champions of one dataset, each replaced by itself when its alias moves."""
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
+from mlflow.entities.model_registry import RegisteredModel
 
 from deepdigits.errors import UserError
 from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
@@ -17,10 +18,12 @@ from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
 from deepdigits.serving.problems import Problem
 from deepdigits.serving.together import Together
-from deepdigits.tracking import open_store, store_uri
+from deepdigits.tracking import DEFAULT_URI, STORE_DIR, every, masked, open_store, store_uri
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
+RETRY_SECONDS = 60.0  # until a champion that could not be loaded is tried again
+REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
 
 
@@ -38,16 +41,39 @@ class Served:
     measures: Mapping[str, float]
     network: Network
 
+    @property
+    def side(self) -> int:
+        """Pixels of the images that it takes, in both directions."""
+        assert isinstance(self.network, OnnxNetwork)
+        return side_of(self.network)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A champion that cannot be loaded, why, and when it was tried."""
+
+    name: str
+    version: int
+    reason: str
+    tried: float
+
+    def sentence(self) -> str:
+        return f"{self.name} version {self.version} cannot be served: {self.reason}"
+
 
 Champions = Mapping[str, Served]
 
 
 class ChampionWatch:
-    """Holds the current champions; `refresh` exchanges them, and a request keeps those that it began with."""
+    """Holds the current champions; `refresh` exchanges them, and a request keeps those that it began with.
+
+    A champion that cannot be loaded is in `broken` by its kind; its predecessor goes on, where there is one.
+    """
 
     def __init__(self, dataset: str | None, threads: int):
         self.dataset, self.threads = dataset, threads
         self.current: Champions = {}
+        self.broken: Mapping[str, Broken] = {}
         self.aliases: Mapping[str, Mapping[str, int]] = {}
         self.failures = 0
         self.reloads = 0
@@ -60,33 +86,74 @@ class ChampionWatch:
         """
         served = self.current.get(kind)
         if served is None:
-            raise Problem(503, f"There is no champion of kind {kind}. Make one: deepdigits promote NAME-{kind}")
+            broken = self.broken.get(kind)
+            none = f"There is no champion of kind {kind}. Make one: deepdigits promote NAME-{kind}"
+            raise Problem(503, broken.sentence() if broken else none)
         return served
 
-    def refresh(self) -> None:
-        """Load what has changed. A store that does not answer, or a file that is not what was registered, leaves the
-        present models at work."""
-        try:
-            client = open_store()
-            self.aliases = {
-                model.name: {alias: int(version) for alias, version in model.aliases.items()}
-                for model in client.search_registered_models()
-            }
-            wanted = champions_of(self.aliases, self.dataset)
-            if wanted == {kind: (served.name, served.version) for kind, served in self.current.items()}:
-                return
-            self.current = {kind: self._keep_or_load(client, kind, *which) for kind, which in wanted.items()}
-            self.reloads += 1
-            log.info("serving %s", ", ".join(f"{one.name} version {one.version}" for one in self.current.values()))
-        except (UserError, MlflowException) as error:
-            self.failures += 1
-            log.warning("the champions could not be read anew: %s", error)
+    def version_served(self, kind: str) -> int | None:
+        served = self.current.get(kind)
+        return served.version if served else None
 
-    def _keep_or_load(self, client: MlflowClient, kind: str, name: str, version: int) -> Served:
-        kept = self.current.get(kind)
-        if kept and (kept.name, kept.version) == (name, version):
-            return kept
-        return load(client, name, version, self.threads)
+    def refresh(self) -> None:
+        """Load what has changed, and survive whatever happens in it. A store that does not answer leaves the present
+        models at work; so does a champion that cannot be loaded, for its kind alone."""
+        try:
+            self._refresh()
+        except Exception as error:
+            self.failures += 1
+            log.warning("the champions could not be read anew: %s", described(error))
+
+    def _refresh(self) -> None:
+        client = _store()
+        models: Iterator[RegisteredModel] = every(client.search_registered_models)
+        self.aliases = {
+            model.name: {alias: int(version) for alias, version in model.aliases.items()} for model in models
+        }
+        current, broken = {}, {}
+        for kind, (name, version) in champions_of(self.aliases, self.dataset).items():
+            found = self._keep_or_load(client, kind, name, version)
+            if isinstance(found, Broken):
+                broken[kind] = found
+                if kind in self.current:
+                    current[kind] = self.current[kind]
+            else:
+                current[kind] = found
+        changed = current != self.current
+        self.current, self.broken = current, broken
+        if changed:
+            self.reloads += 1
+            log.info("serving %s", ", ".join(f"{one.name} version {one.version}" for one in current.values()))
+
+    def _keep_or_load(self, client: MlflowClient, kind: str, name: str, version: int) -> Served | Broken:
+        for known in (self.current.get(kind), self.broken.get(kind)):
+            if known is None or (known.name, known.version) != (name, version):
+                continue
+            if isinstance(known, Served) or time.monotonic() - known.tried < RETRY_SECONDS:
+                return known
+        try:
+            return load(client, name, version, self.threads)
+        except Exception as error:
+            broken = Broken(name, version, described(error), time.monotonic())
+            log.error("%s", broken.sentence())
+            return broken
+
+
+def _store() -> MlflowClient:
+    """The store, which a server does not make anew where it was taken away.
+
+    Raises:
+        UserError: it is not there, or does not answer.
+    """
+    if store_uri() == DEFAULT_URI and not (STORE_DIR / "mlflow.db").is_file():
+        raise UserError(f"{STORE_DIR}/mlflow.db is not there.")
+    return open_store()
+
+
+def described(error: Exception) -> str:
+    """An error on one line, without a login; what is no error of a user's is named by its type."""
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return masked(" ".join(text.split()))[:REASON]
 
 
 def champions_of(aliases: Mapping[str, Mapping[str, int]], dataset: str | None) -> dict[str, tuple[str, int]]:
@@ -105,6 +172,7 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
 
     Raises:
         UserError: its file is not the registered one, or does not reproduce its golden examples.
+        Exception: of whatever kind the libraries raise that read a file which is damaged.
     """
     entry = find(client, f"{name}/{version}", CHAMPION)
     with tempfile.TemporaryDirectory() as folder:
@@ -113,6 +181,8 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
         if difference > GOLDEN_TOLERANCE:
             raise UserError(f"{model.title} differs from its golden examples by {difference:.2g}; it is not served.")
         network = open_network(model.kind, model.onnx, threads)
+        if isinstance(network, OnnxNetwork):
+            side_of(network)
     measures = measures_of(client, entry)
     return Served(name, model.kind, version, model.tags, measures, network)
 
@@ -123,3 +193,16 @@ def open_network(kind: str, onnx: Path, threads: int) -> Network:
     if kind in ("cnn", "rnn"):
         return Together(OnnxClassifier(onnx, threads).probabilities)
     return OnnxNetwork(onnx, threads)
+
+
+def side_of(network: OnnxNetwork) -> int:
+    """Pixels of the square images that a network takes, from its file.
+
+    Raises:
+        UserError: the file does not say.
+    """
+    shapes = {entry.name: entry.shape for entry in network.session.get_inputs()}
+    shape: Sequence[int | str] = shapes.get("images", [])
+    if len(shape) != 3 or shape[1] != shape[2] or not isinstance(shape[2], int):
+        raise UserError(f"The model takes no square images: the shape of its input is {shape}.")
+    return shape[2]

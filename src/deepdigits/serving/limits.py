@@ -1,50 +1,96 @@
-"""A middleware that bounds request bodies, whatever their sender says of their length."""
+"""What stands before the application: which hosts it answers for, and how much it takes in."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+from urllib.parse import urlsplit
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deepdigits.serving.problems import problem_response
+from deepdigits.serving.bodies import MAX_BODY
+from deepdigits.serving.problems import Problem
 
+MOST_HELD = 64 * 1024 * 1024  # bytes of all bodies being received or answered
 PATIENCE = 8  # bodies of at most this many times the limit are read to their end
+RETRY_AFTER = 5
+HEALTH = ("/healthz", "/readyz")
+LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
-class _TooLargeError(Exception):
-    pass
+class Hosts:
+    """Answers 400 to a request that names another host than the allowed ones, as a page does whose own name somebody
+    has made to point here. Health checks are asked by address, and have nothing to hide."""
+
+    def __init__(self, app: ASGIApp, allowed: Iterable[str]):
+        self.app = app
+        names = {name.lower() for name in allowed}
+        self.allows = lru_cache(1024)(lambda host: "*" in names or hostname(host) in names)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in HEALTH:
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            if not self.allows(host):
+                detail = f"This server does not answer for the host {host!r}. Allow it: deepdigits serve --allowed-host"
+                await Problem(400, detail).response()(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
-class BodyLimit:
-    """Answers 413 to a body of more than `limit` bytes, of which nothing is kept."""
+def hostname(host: str) -> str | None:
+    """The name in a Host header, without port and brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
 
-    def __init__(self, app: ASGIApp, limit: int):
-        self.app, self.limit = app, limit
+
+class Bodies:
+    """Receives each body whole before the application sees its request: at most `limit` bytes of one, `most` of all
+    together, whatever senders say of their length."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY, most: int = MOST_HELD):
+        self.app, self.limit, self.most = app, limit, most
+        self.held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refusal = problem_response(413, f"The body is larger than {self.limit:,} bytes.", {"Connection": "close"})
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self.limit:
-            await self._discard(receive)
-            await refusal(scope, receive, send)
-            return
-        seen, more = 0, True
-
-        async def counted() -> Message:
-            nonlocal seen, more
-            message = await receive()
-            seen, more = seen + len(message.get("body", b"")), message.get("more_body", False)
-            if seen > self.limit:
-                raise _TooLargeError
-            return message
-
+        parts: list[bytes] = []
         try:
-            await self.app(scope, counted, send)
-        except _TooLargeError:
-            if more:
-                await self._discard(receive)
-            await refusal(scope, receive, send)
+            if await self._receive(scope, receive, parts):
+                await self.app(scope, _again(b"".join(parts), receive), send)
+        except _RefusedError as refused:
+            response = refused.problem.response()
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+        finally:
+            self.held -= sum(map(len, parts))
+
+    async def _receive(self, scope: Scope, receive: Receive, parts: list[bytes]) -> bool:
+        """Fill `parts`; False where the sender has left."""
+        size = 0
+        too_large = Problem(413, f"The body is larger than {self.limit:,} bytes.")
+        if _declared(scope) > self.limit:
+            await self._discard(receive)
+            raise _RefusedError(too_large)
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return False
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
+            if size > self.limit:
+                if more:
+                    await self._discard(receive)
+                raise _RefusedError(too_large)
+            if self.held + len(part) > self.most:
+                raise _RefusedError(Problem(503, "Too many bodies are being received. Try again.", RETRY_AFTER))
+            self.held += len(part)
+            parts.append(part)
+            if not more:
+                return True
 
     async def _discard(self, receive: Receive) -> None:
         """Let a sender finish, within reason, who would otherwise see a broken connection and no answer."""
@@ -54,3 +100,29 @@ class BodyLimit:
             seen += len(message.get("body", b""))
             if not message.get("more_body"):
                 return
+
+
+class _RefusedError(Exception):
+    def __init__(self, problem: Problem):
+        self.problem = problem
+
+
+def _declared(scope: Scope) -> int:
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if not length.isdigit() or len(length) > 19:
+        raise _RefusedError(Problem(400, "Content-Length is no length."))
+    return int(length)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Hands out a body that was received already, and then what comes after it."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

@@ -14,11 +14,18 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """Ends a request with `status` and a sentence for its sender."""
+    """Ends a request with `status` and a sentence for its sender, who may come again after `retry_after` seconds."""
 
-    def __init__(self, status: int, detail: str):
-        super().__init__(detail)
+    def __init__(self, status: int, detail: str, retry_after: int | None = None):
+        super().__init__(status, detail, retry_after)  # all of them, so that it can be sent from process to process
         self.status, self.detail = status, detail
+        self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+
+    def __str__(self) -> str:
+        return self.detail
+
+    def response(self) -> JSONResponse:
+        return problem_response(self.status, self.detail, self.headers)
 
 
 def problem_response(status: int, detail: str, headers: Any = None) -> JSONResponse:
@@ -29,7 +36,7 @@ def problem_response(status: int, detail: str, headers: Any = None) -> JSONRespo
 def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
     async def of_ours(_request: Request, problem: Problem) -> JSONResponse:
-        return problem_response(problem.status, problem.detail)
+        return problem.response()
 
     @app.exception_handler(RequestValidationError)
     async def of_the_query(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -10,13 +10,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepdigits.serving.champions import ChampionWatch
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-PATHS = ("/", "/v1/classify", "/v1/generate", "/v1/models", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+LEFT = 499  # counted where the sender did not wait for an answer, as other servers do
 
 
 class Telemetry:
-    """Counts of one server; `paths` that are not ours count together, so that nobody can fill the memory with them."""
+    """Counts of one server; what is not among `paths` counts together, so that nobody can fill the memory with it."""
 
     def __init__(self) -> None:
+        self.paths: frozenset[str] = frozenset()
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "deepdigits_requests", "Requests answered", ("path", "method", "status"), registry=self.registry
@@ -28,6 +29,8 @@ class Telemetry:
         self.versions = Gauge("deepdigits_model_version", "Version being served", ("model",), registry=self.registry)
         self.reloads = Gauge("deepdigits_reloads", "Times the champions changed", registry=self.registry)
         self.failures = Gauge("deepdigits_reload_failures", "Times the store failed", registry=self.registry)
+        broken = "deepdigits_broken_champion", "A champion that cannot be served"
+        self.broken = Gauge(*broken, ("model", "version"), registry=self.registry)
 
     def note(self, path: str, method: str, status: int, seconds: float) -> None:
         self.requests.labels(path, method, str(status)).inc()
@@ -37,6 +40,9 @@ class Telemetry:
         self.versions.clear()
         for served in watch.current.values():
             self.versions.labels(served.name).set(served.version)
+        self.broken.clear()
+        for one in watch.broken.values():
+            self.broken.labels(one.name, one.version).set(1)
         self.reloads.set(watch.reloads)
         self.failures.set(watch.failures)
         return generate_latest(self.registry)
@@ -52,9 +58,10 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"] if scope["path"] in PATHS else "other"
+        asked = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = asked if asked in self.telemetry.paths else "other"
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other"
-        start, status = time.perf_counter(), 500
+        start, status = time.perf_counter(), LEFT
 
         async def noted(message: Message) -> None:
             nonlocal status
@@ -64,5 +71,8 @@ class Measured:
 
         try:
             await self.app(scope, receive, noted)
+        except Exception:
+            status = 500
+            raise
         finally:
             self.telemetry.note(path, method, status, time.perf_counter() - start)

@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from deepdigits.serving.problems import Problem
+
 MOST = 256  # images in one run, where more than one request is in it
+MOST_WAITING = 512  # requests
 
 
 class Together:
@@ -24,6 +27,12 @@ class Together:
         self.work: asyncio.Task[None] | None = None
 
     async def __call__(self, images: np.ndarray) -> np.ndarray:
+        """
+        Raises:
+            Problem: 429, too many requests wait.
+        """
+        if len(self.waiting) >= MOST_WAITING:
+            raise Problem(429, f"{MOST_WAITING} requests are waiting already. Try again in a moment.", 1)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self.waiting.append((images, future))

@@ -1,0 +1,164 @@
+"""From a body to arrays. This happens in the processes of deepdigits.serving.workers, never on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import warnings
+from collections.abc import AsyncGenerator, Callable
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+from pydantic import ValidationError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from deepdigits.serving.bodies import (
+    MAX_BATCH,
+    MAX_BODY,
+    MAX_SCENES,
+    ClassifyBody,
+    GenerateBody,
+    parse_plain,
+    scenes_body,
+)
+from deepdigits.serving.images import FORMATS, SIZE, BadImageError, as_mnist, decode
+from deepdigits.serving.placing import Placed, place
+from deepdigits.serving.problems import Problem, describe_errors
+
+# Of all pictures of one request together; what one of them may have is for deepdigits.serving.images to say.
+MOST_PIXELS = 100_000_000
+MOST_SIDE = 20_000
+MOST_SCANS = 100  # of a JPEG; cameras and editors write ten
+Read = TypeVar("Read")
+JSON, FORM = "application/json", "multipart/form-data"
+
+
+def media_type(content_type: str, read: tuple[str, ...] = (JSON, FORM)) -> str:
+    """One of those that are read.
+
+    Raises:
+        Problem: 415, it is another.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in read:
+        raise Problem(415, f"Content type {kind or 'none'!r} is not read; send {' or '.join(read)}.")
+    return kind
+
+
+def read_images(content_type: str, body: bytes) -> np.ndarray:
+    """The images of a classify request, uint8 `(n, 28, 28)`.
+
+    Pictures of another size than 28 x 28 are scaled and centred as MNIST was.
+
+    Raises:
+        Problem: 413, 415 or 422 for too much, another content type, or anything that is no image.
+    """
+    if media_type(content_type) == JSON:
+        return parse_json(body)
+    return np.stack(_each(uploaded(content_type, body, MAX_BATCH), _image))
+
+
+def read_scenes(content_type: str, body: bytes, side: int) -> list[Placed]:
+    """The scenes of a request as a network of `side` x `side` pixels sees them.
+
+    Raises:
+        Problem: as for images.
+    """
+    if media_type(content_type) == JSON:
+        return [Placed(image) for image in parse_scenes(body, side)]
+    return _each(uploaded(content_type, body, MAX_SCENES), lambda data: place(decode(data), side))
+
+
+def parse_json(body: bytes) -> np.ndarray:
+    """The images of a JSON body. Right ones are read by orjson, in half the time of the schema; the schema judges, and
+    names what is wrong with, the rest."""
+    plain = parse_plain(body)
+    if plain is not None:
+        return plain
+    try:
+        return np.array(ClassifyBody.model_validate_json(body).images, np.uint8)
+    except ValidationError as error:
+        raise Problem(422, describe_errors(error.errors())) from None
+
+
+def parse_scenes(body: bytes, side: int) -> np.ndarray:
+    """The scenes of a JSON body, uint8 `(n, side, side)`."""
+    try:
+        return np.array(scenes_body(side).model_validate_json(body).images, np.uint8)
+    except ValidationError as error:
+        raise Problem(422, describe_errors(error.errors())) from None
+
+
+def parse_generate(body: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Digits and seeds, int64 `(n,)` each."""
+    try:
+        wanted = GenerateBody.model_validate_json(body)
+    except ValidationError as error:
+        raise Problem(422, describe_errors(error.errors())) from None
+    seeds = range(len(wanted.digits)) if wanted.seeds is None else wanted.seeds
+    return np.array(wanted.digits, np.int64), np.array(seeds, np.int64)
+
+
+def uploaded(content_type: str, body: bytes, most: int) -> list[bytes]:
+    """The files of a form, none of them decoded, and all together within bounds.
+
+    Raises:
+        Problem: 400 for no form, 413 for too many pixels, 422 for no file, more than `most`, or one that is too long.
+    """
+    try:
+        files = asyncio.run(_files(content_type, body, most))
+    except MultiPartException as error:
+        raise Problem(400, f"The form cannot be read: {error.message}") from None
+    if not files:
+        raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
+    pixels = sum(_pixels(number, data) for number, data in enumerate(files))
+    if pixels > MOST_PIXELS:
+        raise Problem(
+            413, f"The pictures have {pixels:,} pixels together; at most {MOST_PIXELS:,} are read in one request."
+        )
+    return files
+
+
+async def _files(content_type: str, body: bytes, most: int) -> list[bytes]:
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(Headers({"content-type": content_type}), whole(), max_files=most, max_fields=1)
+    parser.spool_max_size = MAX_BODY + 1  # nothing goes to a disk
+    form = await parser.parse()
+    files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
+    return [await file.read() for file in files] if len(files) == len(form.getlist("files")) else []
+
+
+def _pixels(number: int, data: bytes) -> int:
+    """How many pixels a picture says it has; 0 for what is no picture, which decoding it will say."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            (width, height), jpeg = image.size, image.format != "PNG"
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        return 0
+    if max(width, height) > MOST_SIDE:
+        raise Problem(
+            422, f"files.{number}: the picture is {width} x {height}; sides of at most {MOST_SIDE:,} are read."
+        )
+    if jpeg and data.count(b"\xff\xda") > MOST_SCANS:
+        raise Problem(422, f"files.{number}: the JPEG has more than {MOST_SCANS} scans.")
+    return int(width * height)
+
+
+def _image(data: bytes) -> np.ndarray:
+    ink = decode(data)
+    return ink if ink.shape == (SIZE, SIZE) else as_mnist(ink)
+
+
+def _each(files: list[bytes], read: Callable[[bytes], Read]) -> list[Read]:
+    found = []
+    for number, data in enumerate(files):
+        try:
+            found.append(read(data))
+        except BadImageError as error:
+            raise Problem(422, f"files.{number}: {error}.") from None
+    return found

@@ -1,0 +1,165 @@
+"""Where the work on a request is done, so that the event loop does nothing but receive and send.
+
+What a stranger sent is read in processes, not threads: a thread that is stuck in a decoder cannot be ended, and Python
+code in it holds up every other. A process has a limit of memory and of time, and is killed beyond it. The networks run
+in threads: ONNX Runtime lets others work meanwhile, and what it is given is of known size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from deepdigits.serving.problems import Problem
+
+SECONDS = 10.0  # for one request
+MEMORY = 1024**3  # bytes that a reading process may take
+READERS = min(4, os.cpu_count() or 1)
+RUNNERS = 2
+WAITING = 32  # requests that may wait for either
+RETRY_AFTER = 2  # seconds
+NICENESS = 5  # the event loop goes first
+Found = TypeVar("Found")
+log = logging.getLogger("uvicorn.error")
+
+
+class Line:
+    """At most `most` requests work or wait."""
+
+    def __init__(self, most: int):
+        self.most, self.count = most, 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """
+        Raises:
+            Problem: 429, the line is full.
+        """
+        if self.count >= self.most:
+            raise Problem(429, f"{self.count} requests are waiting already. Try again in a moment.", RETRY_AFTER)
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+
+class Runners:
+    """Threads in which networks run."""
+
+    def __init__(self, count: int = RUNNERS, waiting: int = WAITING):
+        self.threads = ThreadPoolExecutor(count, "network")
+        self.line = Line(count + waiting)
+
+    async def __call__(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        with self.line.place():
+            return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+
+
+class Readers:
+    """Processes in which bodies become arrays. Each belongs to a thread that waits for it, and is made anew when it was
+    killed or has died."""
+
+    def __init__(
+        self, count: int = READERS, waiting: int = WAITING, seconds: float = SECONDS, memory: int | None = MEMORY
+    ):
+        self.threads = ThreadPoolExecutor(count, "reader")
+        self.line = Line(count + waiting)
+        self.seconds, self.memory = seconds, memory
+        self.own = threading.local()
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__, "deepdigits.serving.reading"])
+
+    async def __call__(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        """What `function` returns, in another process; it and its arguments have to be picklable.
+
+        Raises:
+            Problem: the function's own; 429, too many wait; 413, it took too much memory; 503, too much time, or the
+                process died.
+        """
+        with self.line.place():
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self.threads, self._ask, function, arguments)
+
+    def warm_up(self) -> None:
+        """Start the process from which the others are forked; that takes a second."""
+        self.threads.submit(self._ask, os.getpid, ()).result()
+
+    def _ask(self, function: Callable[..., Found], arguments: tuple[Any, ...]) -> Found:
+        reader = self._reader()
+        try:
+            reader.pipe.send((function, arguments))
+            if not reader.pipe.poll(self.seconds):
+                raise Problem(503, f"Reading this took more than {self.seconds:g} seconds and was ended.", RETRY_AFTER)
+            answer: Found | BaseException = reader.pipe.recv()
+        except (Problem, EOFError, OSError) as error:
+            reader.process.kill()
+            del self.own.reader
+            if isinstance(error, Problem):
+                raise
+            log.warning("a process that read a request has died")
+            raise Problem(503, "The process that read this has died; the next is ready.", RETRY_AFTER) from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _reader(self) -> Reader:
+        if not hasattr(self.own, "reader"):
+            self.own.reader = Reader(self.context, self.memory)
+        reader: Reader = self.own.reader
+        return reader
+
+
+class Reader:
+    """One process and the pipe to it."""
+
+    def __init__(self, context: multiprocessing.context.ForkServerContext, memory: int | None):
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_work, args=(theirs, memory), daemon=True)
+        self.process.start()
+        theirs.close()
+
+
+@dataclass(frozen=True)
+class Work:
+    """Both, for the routes."""
+
+    read: Readers
+    run: Runners
+
+
+def _work(pipe: Connection, memory: int | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this one by closing the pipe
+    os.nice(NICENESS)
+    if memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    while True:
+        try:
+            function, arguments = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_answer(function, arguments))
+
+
+def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    try:
+        return function(*arguments)
+    except Problem as problem:
+        return problem
+    except MemoryError:
+        return Problem(413, "Reading this takes more memory than is allowed; send less at once.")
+    except Exception:
+        return RuntimeError(f"in a process that read a request:\n{traceback.format_exc()}")

@@ -1,0 +1,89 @@
+"""What is wrong with the address to listen at is one message, before anything else is begun."""
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from deepdigits.errors import UserError
+from deepdigits.serving.listening import address_of, listening
+from tests.conftest import ROOT
+from tests.pipeline.servers import free_port, wait_for
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("no.such.host.invalid", "No address is known for the host 'no.such.host.invalid'"),
+        ("a" * 70, "No address is known"),
+        ("192.0.2.1", "192.0.2.1 is no address of this machine"),
+        ("2001:db8::1", "2001:db8::1 is no address of this machine"),
+    ],
+)
+def test_a_host_that_cannot_be_listened_at_is_named(host: str, said: str) -> None:
+    with pytest.raises(UserError, match=said), listening(host, free_port()):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_a_port_that_is_taken_is_named(host: str) -> None:
+    port = free_port()
+    message = f"Port {port} is in use. Choose another one: deepdigits serve --port {port + 1}"
+    with listening("127.0.0.1", port), pytest.raises(UserError, match=message), listening(host, port):
+        pass
+    with listening(host, port) as sockets:  # and is free again
+        assert sockets
+
+
+def test_an_address_can_be_opened_in_a_browser() -> None:
+    assert address_of("::1", 8000, "") == "http://[::1]:8000/"
+    assert address_of("localhost", 80, "/digits") == "http://localhost:80/digits/"
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["::1", "no.such.host.invalid"])
+def test_the_command_serves_at_ipv6_or_says_what_is_wrong(host: str, tmp_path: os.PathLike[str]) -> None:
+    if host == "::1" and not has_ipv6():
+        pytest.skip("no IPv6 on this machine")
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "deepdigits",
+        "serve",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--root-path",
+        "digits/",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    with subprocess.Popen(
+        [*command, "--root-path", "digits/"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as server:
+        if host == "::1":
+            wait_for(f"http://[::1]:{port}/healthz", server)
+            with urllib.request.urlopen(f"http://[::1]:{port}/", timeout=30) as answer:
+                assert b'<base href="/digits/">' in answer.read()
+            server.terminate()
+        output = server.communicate(timeout=120)[0].decode()
+    assert "Traceback" not in output
+    assert server.returncode == (0 if host == "::1" else 1), output
+    assert ("No address is known" in output) == (host != "::1")
