@@ -39,6 +39,7 @@ logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 CANDIDATE = "candidate"
+WRITTEN_ON_DOWNLOAD = "registered_model_meta"  # by MLflow, beside the files of a version; it is none of them
 PACKAGED_FILES = (*FILES, CONTENTS)
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 LINEAGE_TAGS = ("stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256")
@@ -202,7 +203,8 @@ def _file_tags(model_id: str, packaged: Packaged) -> dict[str, str]:
     """The hash of each file of a version by its path: of ours as packaged, of MLflow's own as they are there."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=folder))
-        found = {path.relative_to(local).as_posix(): file_sha256(path) for path in local.rglob("*") if path.is_file()}
+        files = [path for path in local.rglob("*") if path.is_file() and path.name != WRITTEN_ON_DOWNLOAD]
+        found = {path.relative_to(local).as_posix(): file_sha256(path) for path in files}
     ours = {
         name if name == packaged.contents.code else f"artifacts/{name}": digest
         for name, digest in packaged.contents.files.items()

@@ -12,7 +12,7 @@ import pytest
 
 from deepdigits.data.scenes import load_scenes, save_scenes
 from deepdigits.errors import UserError
-from deepdigits.files import read_json
+from deepdigits.files import file_sha256, read_json
 from deepdigits.promotion.promote import rollback
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store
@@ -185,8 +185,9 @@ def test_a_swap_is_judged_by_the_champion_and_never_by_a_damaged_or_a_missing_cn
     swap = cnn.replace("-cnn", "-swap")
     decide(f"{cnn}/2")
     assert f"read by the CNN {cnn} version 2 " in decide(swap, dry_run=True).record
+    champion = open_store().get_model_version(cnn, "2").tags["onnx.sha256"]
     for path in Path("mlruns/artifacts").rglob("model.onnx"):
-        if b"features" in path.read_bytes():
+        if file_sha256(path) == champion:
             path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(UserError, match=f"{cnn} version 2: artifacts/model.onnx"):
         decide(swap)

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from deepdigits import paths
 from deepdigits.arrays import largest_difference, read_arrays
@@ -117,7 +115,7 @@ def test_weights_of_another_training_are_not_registered(here: Path) -> None:
     evaluate()
     assert f"models/cnn is no whole package: package.json is of the weights {before}" in refused()
     package()
-    assert register(read_packaged(CNN, "smoke")).version == 2
+    assert read_packaged(CNN, "smoke").weights_sha256.startswith(now)
 
 
 @pytest.mark.parametrize("name", [*FILES, "model.safetensors", CONTENTS])
@@ -251,20 +249,20 @@ WHOLE = io.BytesIO()
 np.savez(WHOLE, images=np.arange(12, dtype=np.uint8).reshape(3, 4), labels=np.arange(3))
 
 
-@given(st.lists(st.tuples(st.integers(0, len(WHOLE.getvalue()) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-def test_damaged_arrays_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
-) -> None:
-    data = bytearray(WHOLE.getvalue())
-    for place, value in changes:
-        data[place] = value
-    path = tmp_path_factory.getbasetemp() / "damaged.npz"
-    path.write_bytes(data)
-    try:
-        found = read_arrays(path)
-    except UserError:
-        return
-    assert sum(array.nbytes for array in found.values()) <= len(data)
+def test_damaged_arrays_are_read_or_refused(tmp_path: Path) -> None:
+    rng, whole = np.random.default_rng(0), np.frombuffer(WHOLE.getvalue(), np.uint8)
+    refused = 0
+    for _ in range(500):
+        data = whole.copy()
+        data[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
+        (tmp_path / "damaged.npz").write_bytes(data.tobytes())
+        try:
+            found = read_arrays(tmp_path / "damaged.npz")
+        except UserError:
+            refused += 1
+            continue
+        assert sum(array.nbytes for array in found.values()) <= len(data)
+    assert refused > 100
 
 
 def test_an_answer_that_is_no_number_differs_from_everything() -> None:
