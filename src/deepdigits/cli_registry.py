@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from deepdigits.errors import UserError
 
@@ -25,7 +26,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")
 
 
 def add_registry_commands(commands: typer.Typer) -> None:
-    for command in (promote, rollback, history, audit, verify):
+    for command in (promote, rollback, history, audit, abandon, verify):
         commands.command()(_exits_with_2(command))
 
 
@@ -87,28 +88,47 @@ def history(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(entries, indent=2))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for entry in entries:
         moved = f"champion {entry['champion_before'] or 'none'} -> {entry['champion'] or 'none'}"
         console.print(f"{entry['sequence']:4}  {entry['time']}  version {entry['version']} {entry['action']}, {moved}")
-        console.print("\n".join(f"      {reason}" for reason in entry["reasons"]), markup=False)
-        console.print(f"      by {entry['by']}, run {entry['run_id']}", markup=False)
+        console.print("\n".join(f"      {reason}" for reason in entry["reasons"]))
+        account = f" ({entry['account']})" if entry.get("account") else ""
+        console.print(f"      claimed by {entry['by']}{account}, run {entry['run_id']}")
     if not entries:
-        console.print(f"No decision about {name} yet. Make one: deepdigits promote {name}", markup=False)
+        console.print(f"No decision about {name} yet. Make one: deepdigits promote {name}")
 
 
-def audit(as_json: AsJson = False) -> None:
+def audit(
+    as_json: AsJson = False,
+    rewrite: Annotated[
+        bool,
+        typer.Option("--rewrite", help="First write the ledger's file anew, from the entries that the store holds."),
+    ] = False,
+) -> None:
     """Recompute the ledger's chain and compare it with the aliases and records in the store."""
     from deepdigits.promotion.audit import audit as check
+    from deepdigits.promotion.ledger import write_file
     from deepdigits.tracking import open_store
 
-    count, faults = check(open_store())
+    client = open_store()
+    if rewrite:
+        write_file(client)
+    count, faults = check(client)
     if as_json:
         print(json.dumps({"entries": count, "faults": faults}, indent=2))
     else:
         Console().print("\n".join(faults) or f"{count} entries, and everything agrees.", markup=False, highlight=False)
     if faults:
         raise typer.Exit(REFUSED)
+
+
+def abandon(run: Annotated[str, typer.Argument(help="The decision's run, as promote or audit names it.")]) -> None:
+    """Give up a decision that was cut off and that promote can neither complete nor undo."""
+    from deepdigits.promotion.recovery import abandon as act
+    from deepdigits.tracking import open_store
+
+    Console(highlight=False).print(act(open_store(), run), markup=False)
 
 
 def verify(
@@ -129,9 +149,9 @@ def verify(
     if as_json:
         print(json.dumps([asdict(item) for item in checks], indent=2))
     else:
-        table = Table("", "", box=None, show_header=False, title=reference, title_justify="left")
+        table = Table("", "", box=None, show_header=False, title=Text(reference), title_justify="left")
         for item in checks:
-            table.add_row("[green]yes[/]" if item.passed else "[red]NO[/]", f"{item.question}: {item.detail}")
+            table.add_row("[green]yes[/]" if item.passed else "[red]NO[/]", Text(f"{item.question}: {item.detail}"))
         Console().print(table)
     if not all(item.passed for item in checks):
         raise typer.Exit(REFUSED)
@@ -144,7 +164,7 @@ def _show(outcome: Outcome, as_json: bool, note: str = "") -> None:
     lines = [*outcome.recovered, *outcome.reasons]
     title = f"{outcome.name} version {outcome.version}: {outcome.action}{note}"
     style = "red" if outcome.action == "refused" else "green"
-    Console().print(Panel("\n".join(lines), title=title, title_align="left", border_style=style), markup=False)
+    Console().print(Panel(Text("\n".join(lines)), title=Text(title), title_align="left", border_style=style))
 
 
 def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,8 +173,9 @@ def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*args, **kwargs)
         except Exception as error:
-            panel = Panel(_told(error), title=f"{command.__name__} stopped", border_style="red", title_align="left")
-            Console(stderr=True, highlight=False).print(panel, markup=False)
+            said = Text(_told(error))  # which may quote what looks like markup
+            panel = Panel(said, title=f"{command.__name__} stopped", border_style="red", title_align="left")
+            Console(stderr=True, highlight=False).print(panel)
             raise typer.Exit(2) from None
 
     return run
@@ -162,7 +183,8 @@ def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _told(error: Exception) -> str:
     """The message of an error that its user can mend; others are defects of ours, and go on."""
-    from deepdigits.tracking import STORE_ERRORS, masked
+    from deepdigits.addresses import masked
+    from deepdigits.tracking import STORE_ERRORS
 
     if isinstance(error, UserError):
         return str(error)

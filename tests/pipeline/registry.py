@@ -35,7 +35,7 @@ def faults() -> list[str]:
 
 
 def entries() -> list[dict[str, Any]]:
-    return ledger.read(open_store())[0]
+    return list(ledger.load(open_store()).entries)
 
 
 def ledger_file() -> Path:

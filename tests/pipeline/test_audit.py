@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
-from deepdigits.promotion import ledger
+from deepdigits.promotion import lease
+from deepdigits.promotion.entries import digest, serialise
 from deepdigits.promotion.promote import rollback
 from deepdigits.tracking import open_store
 from tests.conftest import forget_stores
@@ -60,8 +61,8 @@ def test_an_edited_entry_is_found_even_if_the_chain_is_sealed_anew(cnn: str) -> 
         decide(cnn)
 
     rows = [json.loads(line) for line in edited.splitlines()]
-    rows[1]["sha256"] = ledger.digest(rows[1])
-    ledger_file().write_text(ledger.serialise(rows))
+    rows[1]["sha256"] = digest(rows[1])
+    ledger_file().write_text(serialise(rows))
     assert any("Entry 2 of the ledger is not the one that its decision's run" in fault for fault in faults())
 
     ledger_file().write_text(kept.splitlines(keepends=True)[0])
@@ -89,7 +90,7 @@ def test_a_ledger_cut_off_in_writing_is_put_back_by_the_next_decision(cnn: str) 
 
 
 WRITES = (
-    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag",
+    "create_experiment", "create_run", "log_batch", "log_artifacts", "log_artifact", "set_tag", "log_param",
     "set_registered_model_alias", "delete_registered_model_alias", "update_model_version", "set_model_version_tag",
     "set_terminated",
 )  # fmt: skip
@@ -149,7 +150,8 @@ def test_a_rollback_killed_at_any_step_is_completed_or_undone_by_the_next(cnn: s
     assert step > 8
 
 
-def test_another_process_at_work_is_left_alone(cnn: str) -> None:
+def test_another_process_at_work_is_left_alone(cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 0)
     client = open_store()
     decide(f"{cnn}/1")
     run = client.get_run(entries()[-1]["run_id"])

@@ -1,149 +1,146 @@
-"""The append-only list of all decisions: `promotions.jsonl`, each entry sealed by its hash over the one before.
+"""The append-only list of all decisions in a store, in an order that the store itself decides.
 
-It is an artifact of the run `ledger` in the store's experiment `registry`, so that all who share a store share it. Each
-entry also stands as a tag on the run of its decision: what is edited in one place no longer agrees with the other, and
-what a crash has cut off is put back.
+Each entry has a number that the store gave to it alone (`deepdigits.promotion.claims`). The entry itself stands as a
+tag on the run of its decision, and in `promotions.jsonl`, an artifact of the run `ledger`, for people; either can be
+made anew from the other.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
-from deepdigits.files import sha256, write_text
-from deepdigits.stores import reason
-from deepdigits.tracking import experiment_id
+from deepdigits.files import write_text
+from deepdigits.promotion.claims import Claim, claim, decision_runs, given, last_move, ledger_run, settled_run, sound
+from deepdigits.promotion.entries import START, Entry, digest, follow, parse, read_entry, seal, serialise
 
-EXPERIMENT = "registry"
 FILE = "promotions.jsonl"
 ENTRY_TAG = "ledger.entry"
-START = "0" * 64  # what the first entry names as the hash of the one before
-ATTEMPTS = 5
-
-Entry = dict[str, Any]
+ATTEMPTS = 200  # each that fails is an entry of somebody else
 
 
-def seal(content: Mapping[str, Any], last: Entry | None) -> Entry:
-    """`content` as the entry that follows `last`."""
-    entry = {**content, "sequence": last["sequence"] + 1 if last else 1, "before": last["sha256"] if last else START}
-    return {**entry, "sha256": digest(entry)}
+class Overtaken(UserError):
+    """Another decision, or a hand, has moved the champion since this decision began."""
 
 
-def digest(entry: Mapping[str, Any]) -> str:
-    """SHA-256 over the entry without its own hash, as JSON with sorted keys."""
-    content = {key: value for key, value in entry.items() if key != "sha256"}
-    return sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+@dataclass(frozen=True)
+class Ledger:
+    """What a store says of its decisions: `entries`, in order; beside them the file's (`listed`) and the decisions' own
+    copies, by run. `faults` are sentences: no decision is made on a ledger that has `grave` ones."""
+
+    claims: Sequence[Claim]
+    entries: Sequence[Entry]
+    listed: Sequence[Entry]
+    copies: Mapping[str, Entry]
+    finished: Mapping[str, Entry]
+    grave: Sequence[str]
+    faults: Sequence[str]
 
 
-def parse(text: str) -> tuple[list[Entry], list[str]]:
-    """The entries of a ledger file, and what is wrong with the chain, one sentence each. A last line that was cut off
-    is left out."""
-    entries: list[Entry] = []
-    faults: list[str] = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
-        try:
-            entry = json.loads(line)
-            if not isinstance(entry, dict) or not {"sequence", "before", "sha256"} <= entry.keys():
-                raise ValueError
-        except ValueError:
-            faults.append(f"Line {number} of the ledger is no entry.")
-            continue
-        last = entries[-1] if entries else None
+def load(client: MlflowClient) -> Ledger:
+    """Read all of it; what a hand or a crash has left in an entry is a fault there, and no error.
+
+    Raises:
+        UserError: the run of the ledger is not in the store.
+    """
+    run = ledger_run(client)
+    numbers, grave = given(run)
+    listed, faults = parse(_file(client, run) if run else "")
+    copies, finished, damaged = _copies(client)
+    whole = {entry["sha256"]: entry for entry in [*listed, *copies.values()] if digest(entry) == entry["sha256"]}
+    entries = [whole[own.sha256] for own in numbers if own.sha256 in whole]
+    grave += [
+        f"Entry {own.number} of the ledger was edited or lost: neither run {own.run_id} nor the file has the one that "
+        f"the number was given to (SHA-256 {own.sha256[:12]}...)."
+        for own in numbers
+        if own.sha256 not in whole
+    ]
+    # Earlier releases gave no numbers: their entries follow from the file, and where it was cut off from the copies.
+    entries += follow([*listed, *finished.values()], len(numbers), numbers[-1].sha256 if numbers else START)
+    decided = {entry["sha256"] for entry in entries}
+    for entry in listed:
         if digest(entry) != entry["sha256"]:
-            faults.append(f"Entry {entry['sequence']} of the ledger was edited: its hash is another.")
-        if entry["before"] != (last["sha256"] if last else START):
-            faults.append(f"Entry {entry['sequence']} of the ledger does not follow the one before it.")
-        entries.append(entry)
-    return entries, faults
-
-
-def serialise(entries: Sequence[Entry]) -> str:
-    return "".join(json.dumps(entry, sort_keys=True) + "\n" for entry in entries)
-
-
-def read(client: MlflowClient) -> tuple[list[Entry], list[str]]:
-    """The ledger of a store, and what is wrong with its chain."""
-    run = _ledger_run(client)
-    if run is None or FILE not in {item.path for item in client.list_artifacts(run.info.run_id)}:
-        return [], []
-    with tempfile.TemporaryDirectory() as folder:
-        return parse(Path(client.download_artifacts(run.info.run_id, FILE, folder)).read_text(encoding="utf-8"))
+            grave.append(f"Entry {entry['sequence']} of the ledger was edited: its hash is another.")
+        elif entry["sha256"] not in decided:
+            grave.append(f"Entry {entry['sequence']} of the ledger's file is not the one that was decided.")
+    faults = [fault for fault in faults if fault not in grave]
+    return Ledger(numbers, entries, listed, copies, finished, grave, [*faults, *damaged])
 
 
 def about(client: MlflowClient, name: str, version: int | None = None) -> list[Entry]:
     """The entries of one model, or of one version of it, the oldest first."""
-    return [entry for entry in read(client)[0] if entry.get("name") == name and version in (None, entry.get("version"))]
+    return [entry for entry in load(client).entries if entry["name"] == name and version in (None, entry["version"])]
 
 
-def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> Entry:
-    """Add the entry of the decision that run `run_id` holds, unless it is there.
+def claims(client: MlflowClient) -> list[Claim]:
+    """All numbers that were given.
 
     Raises:
-        UserError: the ledger's chain is broken, or other writers keep coming first.
+        UserError: they cannot be read.
     """
+    return sound(ledger_run(client))
+
+
+def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> None:
+    """Add the entry of the decision that run `run_id` holds, unless it is there.
+
+    `content["turn"]` is the number of the entry that had last moved the champion when the decision began, 0 if none
+    had, None if an earlier release decided.
+
+    Raises:
+        Overtaken: the champion was moved since then.
+        UserError: the ledger cannot be read or written.
+    """
+    content = {**content, "run_id": run_id}
+    home = settled_run(client)
     for _ in range(ATTEMPTS):
-        entries = restore(client)
-        found = next((entry for entry in entries if entry.get("run_id") == run_id), None)
-        if found:
-            return found
-        entry = seal({**content, "run_id": run_id}, entries[-1] if entries else None)
-        client.set_tag(run_id, ENTRY_TAG, json.dumps(entry, sort_keys=True))
-        _write(client, [*entries, entry])
-        # Another writer may have put its own list over ours in between.
-        if any(written.get("run_id") == run_id for written in read(client)[0]):
-            return entry
+        present = sound(client.get_run(home))
+        own = next((one for one in present if one.run_id == run_id), None)
+        if own is None and content["turn"] is not None:
+            _check_turn(last_move(present, content["name"]), content["turn"])
+        number = own.number if own else len(present) + 1
+        entry = seal(content, number, present[number - 2].sha256 if number > 1 else START)
+        if own is None or entry["sha256"] == own.sha256:
+            client.set_tag(run_id, ENTRY_TAG, _readable(entry))
+        if own or claim(client, home, entry):
+            return
+        time.sleep(random.uniform(0, 0.05))
     raise UserError("The ledger could not be written, since others write it at the same time. Run the command again.")
 
 
-def restore(client: MlflowClient) -> list[Entry]:
-    """The entries; an end that a crash or another writer cut off is put back from the decisions' own copies.
+def restore(client: MlflowClient) -> None:
+    """Give numbers to the entries of an earlier release, and write the file anew if a crash has cut it off.
 
     Raises:
-        UserError: the chain is broken.
+        UserError: the ledger is broken.
     """
-    entries, _ = read(client)
-    present = len(entries)
-    known = {entry.get("run_id") for entry in entries}
-    for anchor in sorted(anchors(client).values(), key=lambda entry: int(entry["sequence"])):
-        if anchor["run_id"] not in known and anchor["before"] == (entries[-1]["sha256"] if entries else START):
-            entries.append(anchor)
-    faults = parse(serialise(entries))[1]
-    if faults:
-        raise UserError(f"{faults[0]} Nothing is decided on such a ledger. See: deepdigits audit")
-    if len(entries) > present:
-        _write(client, entries)
-    return entries
+    ledger = load(client)
+    if ledger.grave:
+        raise UserError(f"{ledger.grave[0]} Nothing is decided on such a ledger. See: deepdigits audit")
+    home = settled_run(client) if ledger.entries else ""
+    for entry in ledger.entries[len(ledger.claims) :]:
+        if not claim(client, home, entry):
+            raise UserError("Others write the ledger at the same time. Run the command again.")
+    if ledger.listed != ledger.entries:
+        write_file(client)
 
 
-def anchors(client: MlflowClient) -> dict[str, Entry]:
-    """Each decision's own copy of its entry, by run."""
-    runs = decision_runs(client, f"tags.`{ENTRY_TAG}` LIKE '%'")
-    return {run.info.run_id: json.loads(run.data.tags[ENTRY_TAG]) for run in runs}
-
-
-def decision_runs(client: MlflowClient, condition: str) -> list[Run]:
-    """Runs in the experiment `registry` that meet an MLflow search condition, the oldest first."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
-    if experiment is None:
-        return []
-    found: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment.experiment_id], condition, order_by=["attributes.start_time ASC"], page_token=token
-        )
-        found += page
-        token = page.token
-        if not token:
-            return found
+def write_file(client: MlflowClient) -> None:
+    """Write the file from what the store holds."""
+    entries = load(client).entries
+    with tempfile.TemporaryDirectory() as folder:
+        write_text(Path(folder) / FILE, serialise(entries))
+        client.log_artifact(settled_run(client), str(Path(folder) / FILE))
 
 
 def unfinished(client: MlflowClient) -> list[Run]:
@@ -151,20 +148,40 @@ def unfinished(client: MlflowClient) -> list[Run]:
     return decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'")
 
 
-def _write(client: MlflowClient, entries: Sequence[Entry]) -> None:
-    run = _ledger_run(client) or client.create_run(
-        experiment_id(client, EXPERIMENT), run_name="ledger", tags={"registry.ledger": "true"}
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        write_text(Path(folder) / FILE, serialise(entries))
-        client.log_artifact(run.info.run_id, str(Path(folder) / FILE))
-    if run.info.status != "FINISHED":
-        client.set_terminated(run.info.run_id)
-
-
-def _ledger_run(client: MlflowClient) -> Run | None:
+def _readable(entry: Entry) -> str:
+    """The entry as text; nothing gets a number that could not be read again."""
+    text = json.dumps(entry, sort_keys=True)
     try:
-        found = decision_runs(client, "tags.`registry.ledger` = 'true'")
-    except MlflowException as error:
-        raise UserError(f"The ledger cannot be read: {reason(error)}") from None
-    return found[0] if found else None
+        read_entry(text)
+    except ValueError as error:
+        raise UserError(f"What run {entry['run_id']} decided makes no entry of the ledger: {error}") from None
+    return text
+
+
+def _check_turn(last: Claim | None, turn: int) -> None:
+    if last and last.number != turn:
+        raise Overtaken(
+            f"In the meantime another decision made version {last.champion} the champion of {last.name} (entry "
+            f"{last.number}). This one began before, so it was not carried out. Run the command again."
+        )
+
+
+def _copies(client: MlflowClient) -> tuple[dict[str, Entry], dict[str, Entry], list[str]]:
+    """Each decision's own copy of its entry, by run; those of finished decisions; and what cannot be read."""
+    copies, finished, faults = {}, {}, []
+    for run in decision_runs(client, f"tags.`{ENTRY_TAG}` LIKE '%'"):
+        try:
+            copies[run.info.run_id] = read_entry(run.data.tags[ENTRY_TAG])
+        except ValueError:
+            faults.append(f"What run {run.info.run_id} has as its entry of the ledger is no entry.")
+            continue
+        if run.info.status == "FINISHED":
+            finished[run.info.run_id] = copies[run.info.run_id]
+    return copies, finished, faults
+
+
+def _file(client: MlflowClient, run: Run) -> str:
+    if FILE not in {item.path for item in client.list_artifacts(run.info.run_id) if not item.is_dir}:
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run.info.run_id, FILE, folder)).read_bytes().decode(errors="replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
 from deepdigits.gates import check_floors
 from deepdigits.promotion.record import change_record, decision_record
-from deepdigits.promotion.registered import RegisteredModel, fetch, find
+from deepdigits.promotion.recovery import begin
+from deepdigits.promotion.registered import RegisteredModel, fetch, find, parse_reference
 from deepdigits.promotion.rules import (
     Decision,
     broken_floors,
@@ -35,7 +36,6 @@ from deepdigits.promotion.transaction import (
     alias_version,
     exclusive,
     perform,
-    recover,
 )
 from deepdigits.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
@@ -63,11 +63,13 @@ def promote(reference: str, params: Params, *, dry_run: bool = False, allow_othe
     """Hold a version, the candidate unless `reference` names another, against the champion, and act on it.
 
     Raises:
-        UserError: the store, the version or its files cannot be read, or the data here are not those it was tested on.
+        UserError: the store, the version or its files cannot be read, the data here are not those it was tested on, or
+            another decision has moved the champion in the meantime.
     """
     client = open_store()
     with exclusive(), tempfile.TemporaryDirectory() as folder:
-        recovered = [] if dry_run else [one.said for one in recover(client)]
+        turn, put_right = (0, []) if dry_run else begin(client, parse_reference(reference)[0])
+        recovered = [one.said for one in put_right]
         models = _contestants(client, reference, Path(folder))
         candidate, champion = models["candidate"], models.get("champion")
         if champion and _same_bytes(candidate, champion):
@@ -78,7 +80,7 @@ def promote(reference: str, params: Params, *, dry_run: bool = False, allow_othe
             decision.outcome, candidate.name, candidate.version, decision.reasons, decision.numbers, recovered, record
         )
         if not dry_run:
-            perform(client, _intent(client, models, decision), record, evidence)
+            perform(client, replace(_intent(client, models, decision), turn=turn), record, evidence)
         return outcome
 
 
@@ -86,11 +88,11 @@ def rollback(name: str) -> Outcome:
     """Give `champion` back to the version that had it before; the two change places.
 
     Raises:
-        UserError: there is no such model, or no champion before.
+        UserError: there is no such model, no champion before, or another decision has moved it in the meantime.
     """
     client = open_store()
     with exclusive():
-        recovered = recover(client)
+        turn, recovered = begin(client, name)
         said = [one.said for one in recovered]
         for one in recovered:
             if one.intent and (one.intent.action, one.intent.name) == (ROLLED_BACK, name):
@@ -102,7 +104,7 @@ def rollback(name: str) -> Outcome:
             raise UserError(f"{name} has no champion before version {before}; there is nothing to go back to.")
         reasons = [f"Rolled back from version {before} to version {after}."]
         title = f"{name} version {after}: rolled back to"
-        intent = Intent(ROLLED_BACK, name, after, before, after, before, reasons)
+        intent = Intent(ROLLED_BACK, name, after, before, after, before, reasons, turn=turn)
         perform(client, intent, change_record(title, reasons), {})
         return Outcome(ROLLED_BACK, name, after, reasons, recovered=said)
 

@@ -18,6 +18,7 @@ from deepdigits.files import file_sha256, sha256
 from deepdigits.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 from deepdigits.promotion.transaction import alias_version
 from deepdigits.stores import reason
+from deepdigits.tracking import every
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,19 @@ def find_model(client: MlflowClient, name: str) -> RegisteredModelEntry:
     Raises:
         UserError: there is none; the message lists what there is.
     """
-    known = {model.name: model for model in client.search_registered_models()}
-    if name not in known:
-        there_is = ", ".join(sorted(known)) or "none; run make repro"
-        raise UserError(f"The registry has no model {name!r}. It has: {there_is}.")
-    return known[name]
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+    there_is = ", ".join(sorted(registered_here(client))) or "none; run make repro"
+    raise UserError(f"The registry has no model {name!r}. It has: {there_is}.")
+
+
+def registered_here(client: MlflowClient) -> set[str]:
+    """The names of all models that this project registered, told by a tag; others may share the store."""
+    models = every(client.search_registered_models)
+    return {model.name for model in models if "dataset.sha256" in model.tags}
 
 
 def find(client: MlflowClient, reference: str, default_alias: str) -> ModelVersion:
@@ -153,5 +162,5 @@ def measures_of(client: MlflowClient, version: ModelVersion) -> dict[str, float]
 def _there_is(client: MlflowClient, name: str) -> str:
     model = client.get_registered_model(name)
     aliases = ", ".join(f"@{alias} (version {number})" for alias, number in sorted(model.aliases.items()))
-    count = len(client.search_model_versions(f"name = '{name}'"))
+    count = sum(1 for _ in every(client.search_model_versions, f"name = '{name}'"))
     return f"There are {count} versions; aliases: {aliases or 'none'}."

@@ -1,45 +1,53 @@
-"""A change of the registry that is made wholly or not at all, whenever it is cut off.
+"""A change of the registry that is made wholly or not at all, whenever it is cut off and whoever else is at work.
 
-A decision's run is written first, with its evidence; a tag with the intent makes it binding. Every write after that can
-be repeated, so the next command completes what a crash left. Without the tag nothing has been changed, and the run is
-marked as killed.
+A decision's run is written first, with its evidence; a tag with the intent makes it binding. The ledger then gives it a
+number, unless another decision has moved the champion in the meantime, and the aliases follow the ledger. Every write
+can be repeated, so the next command completes what a crash left. Without the tag nothing has been changed, and the run
+is marked as killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
-import os
 import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
+from pydantic import TypeAdapter
 
 from deepdigits.errors import UserError
 from deepdigits.files import sha256, write_json, write_text
-from deepdigits.promotion import ledger
-from deepdigits.tracking import DEFAULT_URI, STORE_DIR, experiment_id, flatten, store_uri
+from deepdigits.promotion import lease, ledger
+from deepdigits.promotion.bounds import LIMIT, brief, cut, description
+from deepdigits.promotion.claims import EXPERIMENT, Claim, last_move
+from deepdigits.promotion.ledger import Overtaken
+from deepdigits.promotion.people import account, claimed_user
+from deepdigits.stores import taking_turns
+from deepdigits.tracking import experiment_id, flatten, store_uri
 
 CHAMPION, PREVIOUS = "champion", "previous"
 INTENT_TAG = "registry.intent"
 RECORD = "decision.md"
-MARK = "\n\n<!-- model card -->\n\n"
+RECORD_CUT = f"\n\n*Cut; all of it is in {RECORD}, an artifact of this run.*"
 
 
 @dataclass(frozen=True)
 class Intent:
-    """One decision about `version` of model `name`, and the aliases as they shall be; None: no such alias."""
+    """One decision about `version` of model `name`, and the aliases as they shall be; None: no such alias.
+
+    `turn` is the number of the ledger's entry that had last moved the champion when the decision began, 0 if none had;
+    None: decided by an earlier release.
+    """
 
     action: str
     name: str
@@ -49,20 +57,21 @@ class Intent:
     previous: int | None
     reasons: list[str]
     facts: dict[str, Any] = field(default_factory=dict)
+    turn: int | None = None
+
+
+INTENT = TypeAdapter(Intent)
 
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
-    """Two promotions in the store under mlruns/ at once take turns; a server's are told apart by their entries."""
-    if store_uri() != DEFAULT_URI:
-        yield
-        return
+    """Promotions in a SQLite store take turns; at a server the ledger decides which of two at once counts."""
     try:
-        with FileLock(STORE_DIR / ".promotion.lock", timeout=120):
+        with taking_turns(store_uri(), "promotion"):
             yield
     except Timeout:
         raise UserError(
-            "Another promotion has been at work in mlruns/ for two minutes. Try again when it is done."
+            "Another promotion has been at work in this store for long. Try again when it is done."
         ) from None
 
 
@@ -76,79 +85,98 @@ def alias_version(client: MlflowClient, name: str, alias: str) -> int | None:
 
 
 def perform(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> None:
-    """Write the decision down, make it binding, carry it out."""
-    run_id = _announce(client, intent, record, evidence)
-    complete(client, client.get_run(run_id))
+    """Write the decision down, make it binding, carry it out.
+
+    Raises:
+        Overtaken: the champion was moved since the decision began; nothing was changed.
+    """
+    facts = {key: cut(value, 100) if isinstance(value, str) else value for key, value in intent.facts.items()}
+    intent = replace(intent, reasons=brief(intent.reasons), facts=facts)
+    run_id = _announce(client, intent, record)
+    with lease.held(client, run_id):
+        try:
+            _bind(client, run_id, intent, record, evidence)
+            complete(client, client.get_run(run_id))
+        except Overtaken as why:
+            undo(client, run_id, str(why))
+            raise
 
 
 def complete(client: MlflowClient, run: Run) -> Intent:
-    """Carry out what a binding decision intends; each step may have been done before."""
-    intent = Intent(**json.loads(run.data.tags[INTENT_TAG]))
-    if intent.champion != intent.champion_before:
-        _set_alias(client, intent.name, PREVIOUS, intent.previous)
-        _set_alias(client, intent.name, CHAMPION, intent.champion)
-    content = {
-        "time": datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds"),
-        "by": run.data.tags["registry.by"],
-        "record_sha256": run.data.tags["registry.record_sha256"],
-        **asdict(intent),
-    }
-    ledger.append(client, run.info.run_id, content)
-    _describe(client, intent)
+    """Carry out what a binding decision intends; each step may have been done before.
+
+    Raises:
+        Overtaken: it has no number in the ledger yet, and the champion was moved since it began.
+        UserError: what its run says of it is damaged.
+    """
+    intent = read_intent(run)
+    ledger.append(client, run.info.run_id, {**_circumstances(run), **asdict(intent)})
+    while True:
+        given = ledger.claims(client)
+        if intent.champion != intent.champion_before:
+            _follow(client, given, intent.name)
+        _describe(client, intent)
+        ledger.write_file(client)
+        # Who has written in between may have done so before what is here, and from less.
+        if ledger.claims(client) == given:
+            break
     client.set_terminated(run.info.run_id, "FINISHED")
     return intent
 
 
-@dataclass(frozen=True)
-class Recovered:
-    """What was found cut off, and what became of it, as a sentence; `intent` if it was completed."""
-
-    said: str
-    intent: Intent | None
-
-
-def recover(client: MlflowClient) -> list[Recovered]:
-    """Complete or undo what was cut off, before anything else is decided.
+def read_intent(run: Run) -> Intent:
+    """What a decision's run says that it intends.
 
     Raises:
-        UserError: a process that still runs is at it, or the ledger's chain is broken.
+        UserError: the tag is no intent.
     """
-    ledger.restore(client)
-    found = []
-    for run in ledger.unfinished(client):
-        tags = run.data.tags
-        what = f"{tags['registry.name']} version {tags['registry.version']} {tags['registry.action']}"
-        host, _, pid = tags["process"].rpartition(":")
-        mine = host == socket.gethostname()
-        if mine and int(pid) != os.getpid() and psutil.pid_exists(int(pid)):
-            raise UserError(f"Process {pid} is at work ({what}). Try again when it is done.")
-        if INTENT_TAG in tags:
-            found.append(Recovered(f"Completed: {what}, which was cut off.", complete(client, run)))
-        elif mine:
-            client.set_terminated(run.info.run_id, "KILLED")
-            found.append(Recovered(f"Undone: {what}, which was cut off before it had changed anything.", None))
-    return found
+    try:
+        return INTENT.validate_json(run.data.tags[INTENT_TAG], strict=True)
+    except ValueError:
+        raise UserError(f"The tag {INTENT_TAG} of run {run.info.run_id} is damaged.") from None
 
 
-def _announce(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> str:
+def _circumstances(run: Run) -> dict[str, str]:
+    tags = run.data.tags
+    try:
+        return {
+            "time": datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds"),
+            "by": tags["registry.by"],
+            "account": tags.get("registry.account", ""),
+            "record_sha256": tags["registry.record_sha256"],
+        }
+    except KeyError as missing:
+        raise UserError(f"The tag {missing} of run {run.info.run_id} is missing.") from None
+
+
+def _announce(client: MlflowClient, intent: Intent, record: str) -> str:
     tags = {
         "registry.action": intent.action,
         "registry.name": intent.name,
         "registry.version": str(intent.version),
-        "registry.by": f"{getpass.getuser()}@{socket.gethostname()}",
+        "registry.by": cut(f"{claimed_user()}@{socket.gethostname()}", 200),
+        "registry.account": account(),
         "registry.record_sha256": sha256(record.encode()),
-        "process": f"{socket.gethostname()}:{os.getpid()}",
-        "mlflow.note.content": record,
+        "mlflow.note.content": cut(record, LIMIT, RECORD_CUT),
+        **lease.signs_of_life(),
     }
     title = f"{intent.action}: {intent.name} version {intent.version}"
-    run_id = str(client.create_run(experiment_id(client, ledger.EXPERIMENT), run_name=title, tags=tags).info.run_id)
+    return str(client.create_run(experiment_id(client, EXPERIMENT), run_name=title, tags=tags).info.run_id)
+
+
+def _bind(client: MlflowClient, run_id: str, intent: Intent, record: str, evidence: Mapping[str, Any]) -> None:
     client.log_batch(run_id, metrics=shown_metrics(evidence))
     with tempfile.TemporaryDirectory() as folder:
         write_text(Path(folder) / RECORD, record)
         write_json(Path(folder) / "evidence.json", evidence)
         client.log_artifacts(run_id, folder)
+    found = alias_version(client, intent.name, CHAMPION)
+    if found != intent.champion_before:
+        raise Overtaken(
+            f"In the meantime the champion of {intent.name} was changed: it was "
+            f"{intent.champion_before or 'none'}, and is {found or 'none'}. Nothing was done. Run the command again."
+        )
     client.set_tag(run_id, INTENT_TAG, json.dumps(asdict(intent)))
-    return run_id
 
 
 def shown_metrics(evidence: Mapping[str, Any]) -> list[Metric]:
@@ -160,6 +188,14 @@ def shown_metrics(evidence: Mapping[str, Any]) -> list[Metric]:
     return [Metric(key, float(value), now, 0) for key, value in numbers.items() if isinstance(value, int | float)]
 
 
+def _follow(client: MlflowClient, given: list[Claim], name: str) -> None:
+    """Put the aliases where the last entry that moved the champion has them, be it another than one's own."""
+    last = last_move(given, name)
+    if last:
+        _set_alias(client, name, PREVIOUS, last.previous)
+        _set_alias(client, name, CHAMPION, last.champion)
+
+
 def _set_alias(client: MlflowClient, name: str, alias: str, version: int | None) -> None:
     if version is not None:
         client.set_registered_model_alias(name, alias, str(version))
@@ -168,16 +204,15 @@ def _set_alias(client: MlflowClient, name: str, alias: str, version: int | None)
 
 
 def _describe(client: MlflowClient, intent: Intent) -> None:
-    """Put all decisions about the version above its model card."""
+    """Put the last decisions about the version above its model card."""
     mine = ledger.about(client, intent.name, intent.version)
     version = client.get_model_version(intent.name, str(intent.version))
-    card = (version.description or "").partition(MARK)[2] or version.description or ""
-    lines = [
-        f"- **{entry['action']}** on {entry['time'][:10]} (ledger entry {entry['sequence']}): "
-        + " ".join(entry["reasons"])
-        for entry in mine
-    ]
-    text = "## Decisions\n\n" + "\n".join(lines) + MARK + card
+    text = description(version.description or "", mine)
     client.update_model_version(intent.name, str(intent.version), description=text)
     client.set_model_version_tag(intent.name, str(intent.version), "promotion", mine[-1]["action"])
     client.set_model_version_tag(intent.name, str(intent.version), "promotion.ledger", str(mine[-1]["sequence"]))
+
+
+def undo(client: MlflowClient, run_id: str, why: str) -> None:
+    client.set_tag(run_id, "registry.undone", cut(why, 500))
+    client.set_terminated(run_id, "KILLED")

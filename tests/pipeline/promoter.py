@@ -1,0 +1,56 @@
+"""Run as a process: decide again and again in the store of MLFLOW_TRACKING_URI, while others do."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, replace
+
+from mlflow import MlflowClient
+
+from deepdigits.errors import UserError
+from deepdigits.files import sha256
+from deepdigits.promotion import ledger
+from deepdigits.promotion.claims import EXPERIMENT
+from deepdigits.promotion.ledger import Overtaken
+from deepdigits.promotion.transaction import CHAMPION, alias_version, perform
+from deepdigits.tracking import experiment_id, open_store
+from tests.promotion.deciding import RECORD, begin, intent
+
+
+def append(client: MlflowClient, name: str, count: int) -> None:
+    """As many entries, each of a run of its own, as fast as it goes."""
+    experiment = experiment_id(client, EXPERIMENT)
+    content = {
+        **asdict(intent(client, name, 1, "refused")),
+        "time": "2026-01-01T00:00:00+00:00",
+        "by": name,
+        "record_sha256": sha256(RECORD.encode()),
+    }
+    for _ in range(count):
+        run_id = client.create_run(experiment, tags={"registry.action": "refused", "registry.name": name}).info.run_id
+        client.log_text(run_id, RECORD, "decision.md")
+        ledger.append(client, run_id, content)
+        client.set_terminated(run_id, "FINISHED")
+
+
+def promote(client: MlflowClient, name: str, count: int) -> None:
+    """Make the other of two versions the champion, as many times; prints what became of it each time."""
+    for _ in range(count):
+        try:
+            turn, _ = begin(client, name)
+            other = 2 if alias_version(client, name, CHAMPION) == 1 else 1
+            perform(client, replace(intent(client, name, other), turn=turn), RECORD, {})
+            print("promoted", turn, flush=True)
+        except Overtaken:
+            print("overtaken", flush=True)
+        except UserError as error:
+            assert "is at work" in str(error)
+            print("waited in vain", flush=True)
+
+
+if __name__ == "__main__":
+    store = open_store()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    what, model, times = sys.argv[1:]
+    {"append": append, "promote": promote}[what](store, model, int(times))

@@ -1,0 +1,106 @@
+"""Two people promote at once, through a real MLflow server on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from deepdigits.promotion import ledger
+from deepdigits.promotion.audit import audit
+from deepdigits.promotion.bounds import LIMIT
+from deepdigits.promotion.transaction import alias_version
+from deepdigits.tracking import open_store
+from tests.conftest import ROOT, forget_stores
+from tests.pipeline.conftest import environment
+from tests.pipeline.servers import mlflow_server, postgresql
+from tests.promotion.deciding import decide, make_model
+
+EACH = 100
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    root = tmp_path_factory.mktemp("promoters")
+    with (
+        postgresql(root / "postgresql") as database,
+        mlflow_server(root / "server", database, environment()) as address,
+    ):
+        yield f"http://{address}"
+
+
+@pytest.fixture
+def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    forget_stores()
+    yield open_store()
+    forget_stores()
+
+
+def at_once(*arguments: list[str]) -> list[list[str]]:
+    """What promoters that begin at the same time print."""
+    env = {**environment(), "MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"], "PYTHONPATH": "src:."}
+    promoters = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.pipeline.promoter", *each],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for each in arguments
+    ]
+    for promoter in promoters:
+        assert promoter.stdout
+        assert promoter.stdout.readline() == "ready\n"
+    for promoter in promoters:
+        assert promoter.stdin
+        promoter.stdin.write("go\n")
+        promoter.stdin.flush()
+    printed = [promoter.communicate()[0].splitlines() for promoter in promoters]
+    assert [promoter.returncode for promoter in promoters] == [0] * len(promoters)
+    return printed
+
+
+def test_of_two_who_write_the_ledger_at_once_neither_loses_an_entry(client: MlflowClient, tmp_path: Path) -> None:
+    for name in ("mnist-cnn", "mnist-rnn"):
+        make_model(client, name)
+    at_once(["append", "mnist-cnn", str(EACH)], ["append", "mnist-rnn", str(EACH)])
+    entries = ledger.load(client).entries
+    assert [entry["sequence"] for entry in entries] == list(range(1, 2 * EACH + 1))
+    by = [entry["by"] for entry in entries]
+    assert (by.count("mnist-cnn"), by.count("mnist-rnn")) == (EACH, EACH)
+    assert sum(one != other for one, other in pairwise(by)) > EACH / 4  # they did meet
+    ledger.write_file(client)
+    assert audit(client) == (2 * EACH, [])
+
+
+def test_of_two_promotions_at_once_from_the_same_champion_one_counts(client: MlflowClient) -> None:
+    name = make_model(client, "mnist-gan")
+    first = len(ledger.load(client).entries)
+    printed = at_once(*[["promote", name, "6"]] * 2)
+    said = [line.split()[0] for lines in printed for line in lines]
+    entries = ledger.load(client).entries[first:]
+    assert said.count("promoted") == len(entries) > 1
+    assert len(said) == 12
+    turns = [line for lines in printed for line in lines if line.startswith("promoted")]
+    assert len(set(turns)) == len(turns)  # no two began from the same one
+    assert alias_version(client, name, "champion") == entries[-1]["champion"]
+    assert ledger.unfinished(client) == []
+    assert audit(client)[1] == []
+
+
+def test_a_version_can_be_refused_again_and_again(client: MlflowClient) -> None:
+    """PostgreSQL takes 5,000 characters of a description, and no more."""
+    name = make_model(client, "mnist-swap", versions=1, card="# A card\n" * 300)
+    for _ in range(12):
+        decide(client, name, 1, "refused", reasons=["A floor of this model is not met, by far. " * 20] * 9)
+    assert len(client.get_model_version(name, "1").description) <= LIMIT
+    assert audit(client)[1] == []
