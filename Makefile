@@ -18,6 +18,7 @@ REPRO   := dvc repro validate validate_scenes && printf 'train_%s\n' $(ALONE) \
 endif
 
 VENV := .venv
+PIP  := $(VENV)/bin/pip install --quiet --disable-pip-version-check
 # The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do.
 STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
 
@@ -25,6 +26,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
+export ORT_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 
@@ -87,11 +89,15 @@ seeds: $(STAMP) ## Train and judge with several seeds, in an hour and a half; re
 	@python -m benchmarks.seeds
 	@python -m benchmarks.report
 
-lock: ## Renew requirements.lock from pyproject.toml
+lock: ## Bring requirements.lock in line with pyproject.toml (ARGS=--upgrade: with the newest releases)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
-	@build/lock/bin/pip install --quiet '.[dev,serve]'
-	@# The lock names torch's release, not one build of it: neither 2.13.0+cpu nor the CUDA packages that a GPU build brings.
-	@build/lock/bin/pip freeze --exclude deepdigits | grep -vE '^(nvidia|cuda|triton)' | sed 's/+[a-z0-9.]*$$//' > requirements.lock
+	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@cp requirements.lock build/lock/all
+	@build/lock/bin/uv pip compile --quiet --python build/lock/bin/python --universal --python-version 3.11 --extra dev \
+	    --extra serve --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
+	@# The lock names torch's release, not one build of it: no hash of its files, none of the CUDA packages of a GPU build.
+	@awk '/^[a-z]/ {torch = /^torch==/; keep = !/^(torch==|nvidia|cuda|triton)/; if (torch) print $$1} keep' build/lock/all \
+	    > requirements.lock
 	@rm -rf build/lock
 
 clean: ## Remove the environment, caches and trial copies; keep data, models, reports and runs
@@ -102,6 +108,13 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Set PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned dependencies; this takes a few minutes."
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@# First the backend, by which the rest is built. Then everything but torch, by hash. Then torch by its release, since
+	@# each build of it has other hashes; what it needs is there by now, but for the CUDA packages of a GPU build.
+	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > $(VENV)/backend.txt
+	@sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt
+	@$(PIP) --no-deps --require-hashes -r $(VENV)/backend.txt
+	@$(PIP) --no-deps --require-hashes --no-build-isolation -r $(VENV)/hashed.txt
+	@$(PIP) "$$(grep '^torch==' requirements.lock)" $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(VENV)/bin/pip check --disable-pip-version-check
 	@touch $@

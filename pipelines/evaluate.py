@@ -16,7 +16,7 @@ from deepdigits.errors import exits_cleanly
 from deepdigits.files import file_sha256, write_json
 from deepdigits.inference import load_network
 from deepdigits.lineage import Lineage, stage_lineage
-from deepdigits.measures import test_measures
+from deepdigits.measures import test_measures, weights_file, weights_named
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.gan import Discriminator, Generator
 from deepdigits.tracking import DatasetIdentity, stage_run
@@ -24,7 +24,7 @@ from pipelines.evaluate_classifiers import evaluate_classifiers
 from pipelines.evaluate_gan import evaluate_gan
 
 CLASSIFIERS = ("cnn", "rnn")
-MODEL_FILES = {name: paths.MODELS / name / "model.safetensors" for name in (*CLASSIFIERS, "gan")}
+MODEL_FILES = {name: weights_file(name) for name in (*CLASSIFIERS, "gan")}
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
 
 
@@ -48,7 +48,11 @@ def main() -> None:
     metrics: dict[str, Any] = {
         "dataset.name": manifest["name"],
         "dataset.sha256": manifest["sha256"],
+        **weights_named("cnn", []),
+        **weights_named("rnn", []),
+        **weights_named("gan", ["cnn"]),
         "gan.feature_network_sha256": file_sha256(MODEL_FILES["cnn"]),
+        "gan.discriminator_sha256": file_sha256(DISCRIMINATOR),
         **evaluate_classifiers(networks, splits["test"], manifest["name"], params.evaluate),
         **evaluate_gan(generator, discriminator, cnn, splits, params.evaluate),
     }

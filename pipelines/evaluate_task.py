@@ -14,7 +14,7 @@ from deepdigits.data.manifest import validated_manifest
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import file_sha256, write_json
 from deepdigits.lineage import stage_lineage
-from deepdigits.measures import test_measures
+from deepdigits.measures import test_measures, weights_file, weights_named
 from deepdigits.tasks.task import Task
 from deepdigits.tracking import DatasetIdentity, stage_run
 
@@ -26,13 +26,18 @@ def main() -> None:
     task = task_named(sys.argv[1] if len(sys.argv) == 2 else "")
     assert task.evaluate
     manifest = validated_manifest(task.data.manifest, task.data.verdict)
-    weights, figures = paths.MODELS / task.name / "model.safetensors", paths.figures_of(task.name)
+    weights, figures = weights_file(task.name), paths.figures_of(task.name)
     shutil.rmtree(figures, ignore_errors=True)
     measures = task.evaluate(task.load(weights), figures)
     metrics = {f"{task.name}.test.{key}": value for key, value in measures.items()}
     write_json(
         paths.METRICS / f"{task.metrics}.json",
-        {"dataset.name": manifest["name"], "dataset.sha256": manifest["sha256"], **metrics},
+        {
+            "dataset.name": manifest["name"],
+            "dataset.sha256": manifest["sha256"],
+            **weights_named(task.name, task.judges),
+            **metrics,
+        },
     )
     dataset = DatasetIdentity.of(manifest)
     lineage = stage_lineage(f"evaluate_{task.name}", params.profile)

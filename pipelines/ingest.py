@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from deepdigits import paths
+from deepdigits.addresses import masked
 from deepdigits.config.data import Ingest
 from deepdigits.config.loading import read_params
 from deepdigits.config.sections import DatasetName, StageParams
@@ -18,6 +19,7 @@ from deepdigits.data.sources import (
     digits_splits,
     fetch_all,
     mnist_splits,
+    own_mirror,
     raw_bytes,
 )
 from deepdigits.data.splits import Split, save_split, stratified_rows, subset
@@ -48,7 +50,8 @@ def main() -> None:
 
     lineage = stage_lineage("ingest", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", {"mirrors": ", ".join(mirrors)}, "ingest") as run:
-        run.params({"ingest": params.ingest.model_dump()})
+        used = params.ingest.model_dump()
+        run.params({"ingest": used | {"mirrors": [masked(mirror) for mirror in params.ingest.mirrors]}})
         run.metrics({f"{split_name}/images": float(len(split)) for split_name, split in splits.items()})
         run.file(paths.MANIFEST)
         run.description(f"{manifest['title']}, cut into train, validation and test.")
@@ -58,21 +61,25 @@ def main() -> None:
 def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, bytes], list[str]]:
     """MNIST from the first mirror that has it, or the bundled digits where none can be reached and params allow it.
 
-    Returns the dataset's name, its training and test images, the raw files, and where they came from.
+    Returns the dataset's name, its training and test images, the raw files, and where they came from, without secrets.
+
+    Raises:
+        UserError: the mirror in `MNIST_MIRROR` has no good files; or no mirror has, and params allow no other data.
     """
-    own = os.environ.get("MNIST_MIRROR", "").strip()
-    mirrors = [*([own] if own else []), *config.mirrors]
+    own = own_mirror(os.environ.get("MNIST_MIRROR", ""))
     downloader = Downloader(paths.DOWNLOADS, config.timeout_seconds, config.retries)
     try:
-        fetched = fetch_all(mirrors, downloader)
+        fetched = fetch_all(config.mirrors, downloader, own=own)
     except Unreachable as error:
+        if own:  # whoever names a mirror wants its data, and never other ones
+            raise UserError(f"{error}\nCheck MNIST_MIRROR and the network, or unset it.") from None
         if config.offline_fallback is None:
             raise UserError(f"{error}\nSet MNIST_MIRROR, or ingest.offline_fallback: digits in params.yaml.") from None
         warn_of_fallback(str(error))
         train, test = digits_splits()
         return "digits", train, test, raw_bytes(train, test), ["scikit-learn"]
     files = {file_name: item.data for file_name, item in fetched.items()}
-    return "mnist", *mnist_splits(files), files, sorted({item.mirror for item in fetched.values()})
+    return "mnist", *mnist_splits(files), files, sorted({masked(item.mirror) for item in fetched.values()})
 
 
 def cut(name: DatasetName, train: Split, test: Split, config: Ingest) -> dict[str, Split]:

@@ -1,8 +1,12 @@
-"""Stage `package`: refuse what is below its floor; write ONNX, golden examples, cards and the report; register."""
+"""Stage `package`: of each model that meets its floors, write ONNX, golden examples and card, and register it; the rest
+are refused by name. Write the report of all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from deepdigits import paths
 from deepdigits.cards import figure_rows, model_card
@@ -13,9 +17,12 @@ from deepdigits.config.sections import PerDataset, StageParams
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, write_bytes, write_npz, write_text
+from deepdigits.gates import broken_floors
 from deepdigits.lineage import stage_lineage
-from deepdigits.packaged import register_all
-from deepdigits.packaging import check_onnx, export_onnx, golden_examples
+from deepdigits.onnx_models import WEIGHTS_SHA256
+from deepdigits.packaged import check_figures, describe_package, read_metrics, register_all
+from deepdigits.packaging import check_onnx, export_onnx, golden_examples, name_weights
+from deepdigits.registry import Registered
 from deepdigits.report import Section, report_page
 from deepdigits.tasks.catalogue import TASKS, check_gates
 from deepdigits.tasks.task import Task
@@ -37,55 +44,49 @@ def main() -> None:
     with stage_run(lineage, DatasetIdentity.of(manifest), "package", {}, "packaging") as run:
         gates = check_gates(metrics, params.gates[manifest["name"]])
         run.metrics({f"gate/{gate['model']}/{gate['metric']}": float(gate["passed"]) for gate in gates})
-        refuse_below_floor(gates, manifest["name"])
-
-        for task in TASKS.values():
+        refused = broken_floors(gates)
+        passed = [task for task in TASKS.values() if task.name not in refused]
+        for task in passed:
             difference = package_model(task, params.package)
             run.metrics({f"onnx_difference/{task.name}": difference})
             description = read_json(paths.MODELS / task.name / "model.json")
             data = validated_manifest(task.data.manifest, task.data.verdict)
             card = model_card(task.name, task.card, data, description, metrics, gates)
             write_text(paths.MODELS / task.name / "model_card.md", card)
+            describe_package(task)
         write_text(paths.REPORT, page(manifest, metrics, gates, params.profile))
 
-        registered = register_all(params.profile)
+        registered = register_all([task.name for task in passed], params.profile)
         run.tags({item.name: f"version {item.version}" for item in registered})
         run.description("Packaged: " + ", ".join(f"{item.name} version {item.version}" for item in registered) + ".")
-    for item in registered:
-        print(f"package: {item.name} version {item.version} ({'new' if item.new else 'was there'})")
+        for item in registered:
+            print(f"package: {item.name} version {item.version} ({'new' if item.new else 'was there'})")
+        if refused:
+            raise UserError(refusal(refused, registered, manifest["name"]))
 
 
-def read_metrics() -> dict[str, Any]:
-    """The metrics of every train and evaluate stage, flat. What they say of their data is in the manifests."""
-    names = [f"train_{name}" for name in TASKS] + sorted({task.metrics for task in TASKS.values()})
-    found = {key: value for name in names for key, value in read_json(paths.METRICS / f"{name}.json").items()}
-    return {key: value for key, value in found.items() if not key.startswith("dataset.")}
-
-
-def refuse_below_floor(gates: list[dict[str, Any]], dataset: str) -> None:
-    failed = [gate for gate in gates if not gate["passed"]]
-    if failed:
-        lines = [
-            f"- {gate['model']}: {gate['metric']} is {gate['value']}, must be {gate['rule']} {gate['limit']}"
-            for gate in failed
-        ]
-        raise UserError(
-            "Nothing was packaged or registered, since these floors are not met:\n"
-            + "\n".join(lines)
-            + f"\nThe floors are in params.yaml: gates.{dataset}."
-        )
+def refusal(refused: Mapping[str, Sequence[str]], registered: Sequence[Registered], dataset: str) -> str:
+    lines = [f"- {model}: {floor}" for model, floors in refused.items() for floor in floors]
+    others = ", ".join(f"{item.name} version {item.version}" for item in registered) or "none"
+    return (
+        f"Below a floor, hence neither packaged nor registered: {', '.join(refused)}.\n"
+        + "\n".join(lines)
+        + f"\nPackaged and registered all the same: {others}. The floors are in params.yaml: gates.{dataset}. "
+        "The report shows what was measured: reports/index.html"
+    )
 
 
 def package_model(task: Task, config: Package) -> float:
     """Write model.onnx and golden.npz of one model; return the largest difference between ONNX and PyTorch."""
     directory = paths.MODELS / task.name
+    weights_sha256 = check_figures(task)
     exported = task.exported(task.load(directory / "model.safetensors"))
     inputs = task.golden_inputs(config.golden_examples)
     golden = golden_examples(exported, inputs)
-    onnx_bytes = export_onnx(exported, inputs)
+    onnx_bytes = name_weights(export_onnx(exported, inputs), weights_sha256)
     difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, task.name)
     write_bytes(directory / "model.onnx", onnx_bytes)
-    write_npz(directory / "golden.npz", golden.arrays())
+    write_npz(directory / "golden.npz", {**golden.arrays(), WEIGHTS_SHA256: np.array(weights_sha256)})
     return difference
 
 

@@ -13,6 +13,7 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.sections import StageParams
 from deepdigits.data.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations
 from deepdigits.data.frame import class_frame, image_frame, split_frame
+from deepdigits.data.neighbours import label_disagreement
 from deepdigits.data.splits import SPLITS, Split, load_split
 from deepdigits.data.verdict import example_rows, expected_counts, failure_message, index_page, verdict_summary
 from deepdigits.errors import UserError, exits_cleanly
@@ -37,7 +38,8 @@ def main() -> None:
         splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
         images = image_frame(splits)
         counts = expected_counts(manifest["name"], params.ingest.validation_images, params.ingest.subset)
-        frames = dict(zip(FRAMES, (images, split_frame(images, counts), class_frame(splits)), strict=True))
+        of_splits = split_frame(images, counts, label_disagreement(splits))
+        frames = dict(zip(FRAMES, (images, of_splits, class_frame(splits)), strict=True))
         suites = expectations(config.bands[manifest["name"]], config.max_off_center_fraction)
         verdict = check(frames, suites, ROW_NAMES, config.example_count)
 

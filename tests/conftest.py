@@ -16,7 +16,16 @@ from deepdigits.data.splits import Split
 ROOT = Path(__file__).parents[1]
 # Files that share what takes minutes to make, by their length. While one process makes it for the first of them,
 # the others do what needs none of it; the short ones come last, so that all processes end at about the same time.
-WAITING = ("test_faults", "test_verify", "test_gate", "test_transfer", "test_serving", "test_audit", "test_promotion")
+WAITING = (
+    "test_faults",
+    "test_verify",
+    "test_gate",
+    "test_transfer",
+    "test_serving",
+    "test_audit",
+    "test_promotion",
+    "test_races",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import os
 # Before any of these libraries is imported: nothing is sent anywhere unless the user asks for it.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 # The libraries make half a million objects on import, and they all stay: to look for garbage among them every 700

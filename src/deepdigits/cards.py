@@ -36,6 +36,7 @@ def model_card(
         figures=figure_rows(model, card, metrics),
         manifest=manifest,
         config=description["config"],
+        weights_sha256=metrics[f"{model}.weights_sha256"],
         gates=[gate for gate in gates if gate["model"] == model],
     )
 
@@ -49,6 +50,7 @@ def figure_rows(model: str, card: Card, metrics: Mapping[str, Any]) -> str:
 CARD = """# {{ manifest.name }}-{{ model }}
 
 {{ card.network[0]|upper }}{{ card.network[1:] }}, trained on {{ manifest.title }}.
+Weights: SHA-256 `{{ weights_sha256 }}`.
 
 ## Interface
 

@@ -21,14 +21,23 @@ add_registry_commands(commands)
 
 @commands.command()
 def summary() -> None:
-    """Show what the pipeline made; register what the registry does not have yet."""
+    """Show what the pipeline made; register what the registry does not have yet. Exit code 3: a model is refused."""
+    from deepdigits import paths
     from deepdigits.config.loading import read_params
     from deepdigits.config.params import Params
-    from deepdigits.packaged import register_all
+    from deepdigits.files import read_json
+    from deepdigits.gates import broken_floors
+    from deepdigits.packaged import read_metrics, register_all
     from deepdigits.summary import summary_panel
+    from deepdigits.tasks.catalogue import TASKS, check_gates
 
-    profile = read_params(Params).profile
-    Console().print(summary_panel(register_all(profile), profile))
+    params = read_params(Params)
+    metrics = read_metrics()
+    refused = broken_floors(check_gates(metrics, params.gates[read_json(paths.MANIFEST)["name"]]))
+    registered = register_all([name for name in TASKS if name not in refused], params.profile)
+    Console().print(summary_panel(registered, refused, metrics, params.profile))
+    if refused:
+        raise typer.Exit(3)
 
 
 @commands.command()

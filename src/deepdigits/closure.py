@@ -10,8 +10,8 @@ ROOTS = {"pipelines": ".", "deepdigits": "src"}  # our packages, and where they 
 
 
 def stage_modules(command: str, root: Path) -> list[Path]:
-    """The files that a stage's command, `python -m pipelines.MODULE [TASK]`, names: the module, and the task's file."""
-    module, *arguments = command.removeprefix("python -m ").split()
+    """The files that a stage's command, `... -m pipelines.MODULE [TASK]`, names: the module, and the task's file."""
+    module, *arguments = command.partition(" -m ")[2].split() or [command]
     tasks = [root / "src/deepdigits/tasks" / f"{name}.py" for name in arguments]
     return [root / f"{module.replace('.', '/')}.py", *(path for path in tasks if path.is_file())]
 

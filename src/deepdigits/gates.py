@@ -1,8 +1,8 @@
-"""The absolute floors: a model below one is not packaged."""
+"""The absolute floors: a model below one is not packaged, and not registered."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +21,16 @@ def check_floors(model: str, rules: Rules, metrics: Mapping[str, Any], floors: B
         _check(model, metric, sign, metrics.get(f"{model}.{metric}"), getattr(floors, floor))
         for floor, (metric, sign) in rules.items()
     ]
+
+
+def broken_floors(gates: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The models below a floor: for each, what it misses, e.g. `coverage is 0.9, must be >= 0.91`."""
+    broken: dict[str, list[str]] = {}
+    for gate in gates:
+        if not gate["passed"]:
+            text = f"{gate['metric']} is {gate['value']}, must be {gate['rule']} {gate['limit']}"
+            broken.setdefault(gate["model"], []).append(text)
+    return broken
 
 
 def _check(model: str, metric: str, sign: int, value: Any, limit: float) -> dict[str, Any]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import subprocess
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.panel import Panel
+
 from deepdigits.config.loading import read_yaml
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
+from deepdigits.git import GitError, git
 
 PIPELINE_FILE = Path("dvc.yaml")
 LOCK_FILE = Path("requirements.lock")
@@ -74,12 +79,30 @@ def stage_fingerprint(stage: str) -> str:
 
 
 def git_state() -> tuple[str, bool]:
-    """The commit checked out and whether the tree differs from it; ("unknown", True) outside a git repository."""
+    """The commit checked out and whether the tree differs from it.
+
+    ("unknown", True) where git does not tell, which is said on stderr unless there is no repository at all.
+    """
+    root = Path.cwd()
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, bool(_git("status", "--porcelain", "--", ".", *GENERATED))
-    except (OSError, subprocess.CalledProcessError):
+        prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")
+        if prefix:
+            raise GitError(f"{root} is a folder inside a git repository, not the root of one.")
+        return commit, bool(git(root, "status", "--porcelain", "--", ".", *GENERATED))
+    except GitError as error:
+        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+            _warn(str(error))
         return "unknown", True
+
+
+@functools.cache  # once, however many runs a process makes
+def _warn(reason: str) -> None:
+    text = (
+        "Git does not tell which commit this is, so runs are tagged `git.commit: unknown`, and `deepdigits verify` "
+        f"cannot trace what is made now:\n{reason}"
+    )
+    console = Console(stderr=True, highlight=False)
+    console.print(Panel(text, title="lineage", title_align="left", border_style="yellow"), markup=False)
 
 
 def _content_sha256(path: Path) -> str:
@@ -87,11 +110,6 @@ def _content_sha256(path: Path) -> str:
         return file_sha256(path)
     files = sorted(item for item in path.rglob("*") if item.is_file())
     return sha256(json.dumps([[item.relative_to(path).as_posix(), file_sha256(item)] for item in files]).encode())
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 def _look_up(params: dict[str, Any], key: str) -> Any:

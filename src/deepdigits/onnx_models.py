@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from deepdigits.arrays import largest_difference, read_arrays
 from deepdigits.data.pixels import to_bytes
 
 BATCH = 1000
 NETWORK_BATCH = 100
+WEIGHTS_SHA256 = "weights_sha256"  # under which an ONNX file and golden examples name the weights they were made of
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -83,6 +85,13 @@ class OnnxNetwork:
         }
 
 
+def open_model(task: str, path: Path, threads: int) -> OnnxClassifier | OnnxGenerator | OnnxNetwork:
+    """The packaged model of a task."""
+    if task == "gan":
+        return OnnxGenerator(path, threads)
+    return OnnxClassifier(path, threads) if task in ("cnn", "rnn") else OnnxNetwork(path, threads)
+
+
 def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str, np.ndarray]]) -> list[float]:
     """The median milliseconds of one answer of each session, asked in turns so that a slow spell meets all."""
     taken = np.empty((len(sessions), len(feeds)))
@@ -95,11 +104,26 @@ def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str
 
 
 def golden_difference(onnx: Path, golden: Path) -> tuple[float, int]:
-    """The largest difference between an ONNX file's answers and its golden examples, and how many these are."""
+    """The largest difference between an ONNX file's answers and its golden examples, and how many these are.
+
+    Raises:
+        UserError: the golden examples cannot be read.
+    """
     session = open_session(onnx, 1)
-    with np.load(golden, allow_pickle=False) as arrays:
-        feeds = {name.removeprefix("in_"): arrays[name] for name in arrays.files if name.startswith("in_")}
-        wanted = {name.removeprefix("out_"): arrays[name] for name in arrays.files if name.startswith("out_")}
+    feeds, wanted = golden_arrays(golden)
     answers = zip(session.run(list(wanted), feeds), wanted.values(), strict=True)
-    worst = max(float(np.abs(answer.astype(np.float64) - expected).max()) for answer, expected in answers)
-    return worst, len(next(iter(feeds.values())))
+    return max(largest_difference(*pair) for pair in answers), len(next(iter(feeds.values())))
+
+
+def golden_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Inputs and answers of a file of golden examples, by the names that they have in the ONNX file.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    arrays = read_arrays(path)
+    inputs, outputs = (
+        {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        for prefix in ("in_", "out_")
+    )
+    return inputs, outputs

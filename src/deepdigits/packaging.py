@@ -13,7 +13,9 @@ import onnxruntime
 import torch
 from torch import nn
 
+from deepdigits.arrays import largest_difference
 from deepdigits.errors import UserError
+from deepdigits.onnx_models import WEIGHTS_SHA256
 
 Arrays = dict[str, np.ndarray]
 
@@ -70,6 +72,13 @@ def export_onnx(module: Exported, inputs: Arrays) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
+def name_weights(data: bytes, weights_sha256: str) -> bytes:
+    """The same ONNX file with the hash of the weights that it was made of in its metadata."""
+    proto = onnx.load_from_string(data)
+    onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256})
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
 def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> float:
     """Run the golden inputs through ONNX Runtime, whole and one by one; return the largest difference.
 
@@ -89,7 +98,7 @@ def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> floa
                 f"not {expected.dtype} {expected.shape}."
             )
         for got, want in ((found, expected), (found_first, expected[:1])):
-            worst = max(worst, float(np.abs(got.astype(np.float64) - want).max()))
+            worst = max(worst, largest_difference(got, want))
     if worst > tolerance:
         raise UserError(
             f"{name}: the ONNX file differs from PyTorch by {worst:.2g}, more than "

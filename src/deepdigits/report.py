@@ -91,7 +91,7 @@ code{font-size:.85rem;overflow-wrap:anywhere}
 
 <h2>Floors</h2>
 <table><tr><th>model</th><th>measure</th><th>value</th><th>floor</th><th></th></tr>
-{% for gate in gates %}<tr><td>{{ gate.model }}</td><td>{{ gate.metric }}</td><td class="n">{{ "%.4f"|format(gate.value) }}</td>
+{% for gate in gates %}<tr><td>{{ gate.model }}</td><td>{{ gate.metric }}</td><td class="n">{{ "%.4f"|format(gate.value) if gate.value is number else gate.value }}</td>
 <td class="n">{{ gate.rule }} {{ gate.limit }}</td><td class="{{ 'pass' if gate.passed else 'fail' }}">{{ 'passed' if gate.passed else 'FAILED' }}</td></tr>
 {% endfor %}</table>
 
@@ -148,7 +148,7 @@ CNN {{ m['cnn.test.accuracy_undisputed']|percent }}, RNN {{ m['rnn.test.accuracy
 <tr><th>precision, density</th><td class="n">{{ "%.3f"|format(m['gan.precision']) }}, {{ "%.3f"|format(m['gan.density']) }}</td><td>how close the samples are to real images</td></tr>
 <tr><th>variety inside a class: mean, least</th><td class="n">{{ "%.3f"|format(m['gan.diversity']) }}, {{ "%.3f"|format(m['gan.diversity_min']) }}</td><td>1 is that of real images, 0 a collapsed generator</td></tr>
 <tr><th>read as the digit asked for</th><td class="n">{{ m['gan.class_accuracy']|percent }}</td><td>least of a digit: {{ m['gan.class_accuracy_min']|percent }}</td></tr>
-<tr><th>classification accuracy score</th><td class="n">{{ m['gan.synthetic_accuracy']|percent }}</td><td>a CNN trained on generated images alone, on the real test images; 95 % interval {{ m['gan.synthetic_accuracy_low']|percent }} to {{ m['gan.synthetic_accuracy_high']|percent }}</td></tr>
+<tr><th>classification accuracy score</th><td class="n">{{ m['gan.synthetic_accuracy']|percent }}</td><td>CNNs trained on generated images alone read the real test images together; 95 % interval {{ m['gan.synthetic_accuracy_low']|percent }} to {{ m['gan.synthetic_accuracy_high']|percent }}</td></tr>
 <tr><th>distance to the nearest training image</th><td class="n">{{ "%.3f"|format(m['gan.novelty']) }}</td><td>median, over that of real test images; below 1 would hint at memorised images. Lowest percent: {{ "%.3f"|format(m['gan.novelty_lowest_percent']) }}</td></tr>
 <tr><th>fool rate, own discriminator</th><td class="n">{{ "%.3f"|format(m['gan.fool_rate']) }}</td><td>samples above the median score of real test images; 0.5 is ideal. The stopping rule uses this one, on validation</td></tr>
 <tr><th>fool rate, fresh discriminator</th><td class="n">{{ "%.3f"|format(m['gan.fool_rate_fresh']) }}</td><td>the same, against one trained anew on validation images</td></tr>

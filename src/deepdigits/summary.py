@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from deepdigits import paths
 from deepdigits.data.splits import SPLITS
@@ -15,14 +17,17 @@ from deepdigits.registry import Registered
 from deepdigits.tasks.catalogue import TASKS
 
 
-def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableType:
-    """Read the metrics and render them beside the registered versions.
+def summary_panel(
+    registered: Sequence[Registered],
+    refused: Mapping[str, Sequence[str]],
+    metrics: Mapping[str, Any],
+    profile: str,
+) -> RenderableType:
+    """Render the metrics beside the registered versions, and beside what refused a model.
 
     Raises:
         UserError: the pipeline has not been run.
     """
-    files = [*{task.metrics: None for task in TASKS.values()}, "train_gan"]
-    metrics = {key: value for name in files for key, value in read_json(paths.METRICS / f"{name}.json").items()}
     manifest = read_json(paths.MANIFEST)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
@@ -31,10 +36,15 @@ def summary_panel(registered: Sequence[Registered], profile: str) -> RenderableT
         model = item.name.removeprefix(f"{manifest['name']}-")
         aliases = "".join(f" @{alias}" for alias in item.aliases)
         table.add_row(model, TASKS[model].summary(metrics), f"{item.name} version {item.version}{aliases}")
+    for model, floors in refused.items():
+        table.add_row(model, TASKS[model].summary(metrics), Text(f"refused: {'; '.join(floors)}", "red"))
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
     lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Look at the runs: make ui")
     note = "" if profile == "default" else f", profile {profile}: a quick trial"
     return Panel(
-        Group(*lines), title=f"deepdigits on {manifest['name']}{note}", title_align="left", border_style="green"
+        Group(*lines),
+        title=f"deepdigits on {manifest['name']}{note}",
+        title_align="left",
+        border_style="red" if refused else "green",
     )

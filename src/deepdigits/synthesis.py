@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam
 
@@ -22,15 +23,36 @@ from deepdigits.trials import keep_silent, train_for_trial
 Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -> images uint8 (n, 28, 28)
 
 
-def classifier_of_generated(draw: Draw, config: Synthetic) -> torch.nn.Module:
-    """Train a CNN on generated images alone; its accuracy on real ones is the classification accuracy score
-    (Ravuri and Vinyals, 2019, arXiv:1905.10887). Its epoch is chosen by generated images, too."""
+class Ensemble(nn.Module):
+    """Classifiers that answer together: logits whose softmax is the mean of theirs."""
+
+    def __init__(self, networks: Iterable[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([network(images).softmax(dim=1) for network in self.networks]).mean(dim=0).log()
+
+
+def classifier_of_generated(draw: Draw, config: Synthetic) -> nn.Module:
+    """Train CNNs on generated images alone; their accuracy on real ones is the classification accuracy score
+    (Ravuri and Vinyals, 2019, arXiv:1905.10887).
+
+    Several read together, since what one short training makes of images it has not seen is its own luck: with the same
+    generator, seeds alone move the score of one by more than most generators differ.
+    """
+    seeds = range(config.fit.seed, config.fit.seed + 10 * config.networks, 10)
+    return Ensemble(_trained_on_generated(draw, config, seed) for seed in seeds)
+
+
+def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module:
+    """One of them. Its epoch is chosen by generated images, too."""
+    fit = config.fit.model_copy(update={"seed": seed})
     splits = []
     for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
         labels = np.arange(count) % CLASSES
-        splits.append(Split(draw(labels, config.fit.seed + part), labels))
-    make = partial(cnn_to_train, config.net, config.fit)
-    return train_for_trial(make, splits[0], splits[1], config.fit, keep_silent)
+        splits.append(Split(draw(labels, seed + part), labels))
+    return train_for_trial(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, keep_silent)
 
 
 def fresh_discriminator(

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import mlflow
-import psutil
-from filelock import FileLock
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.store.entities import PagedList
 from rich.console import Console
 from rich.panel import Panel
 from sqlalchemy.exc import SQLAlchemyError
 
+from deepdigits.addresses import masked as masked
 from deepdigits.errors import Terminated, UserError
 from deepdigits.lineage import Lineage
+from deepdigits.processes import process_identity, state
+from deepdigits.stores import check_address, is_full, reason, taking_turns
 
 STORE_DIR = Path("mlruns")
 DEFAULT_URI = f"sqlite:///{STORE_DIR}/mlflow.db"
-STORE_ERRORS = (MlflowException, SQLAlchemyError, OSError)
+STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-Found = TypeVar("Found")
 
-# MLflow's own seven retries would hold up a training for minutes when its server is gone.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 for noisy in ("alembic", "mlflow.store.db.utils"):
     logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -111,7 +106,7 @@ class RunLog:
                 write()
         except STORE_ERRORS as error:
             _warn(
-                f"The MLflow store is still lost ({_first_line(error)}), so this run is not complete there. No output "
+                f"The MLflow store is still lost ({reason(error)}), so this run is not complete there. No output "
                 "is missing. When the store is back, run: deepdigits summary, which logs the training again from files."
             )
 
@@ -121,9 +116,10 @@ class RunLog:
                 write()
                 return
             except STORE_ERRORS as error:
+                what = "has no room on its disk; make some" if is_full(error) else "does not answer"
                 _warn(
-                    f"The MLflow store does not answer ({_first_line(error)}). The work goes on; what is to be logged "
-                    "is kept, and written when the work is done."
+                    f"The MLflow store {what} ({reason(error)}). The work goes on; what is to be logged is kept, and "
+                    "written when the work is done."
                 )
         self.backlog.append(write)
 
@@ -142,45 +138,76 @@ def open_store() -> MlflowClient:
     uri = store_uri()
     mlflow.set_tracking_uri(uri)
     with _told_as_user_error("opened"):
-        if uri != DEFAULT_URI:
-            return _connect(uri)
-        STORE_DIR.mkdir(exist_ok=True)
-        # Two processes that create the tables at once corrupt the file for good.
-        with FileLock(STORE_DIR / ".lock"):
-            return _connect(uri)
+        check_address(uri)
+        if uri == DEFAULT_URI:
+            _share_store_of_repository()
+        # Two processes that create the tables at once corrupt a SQLite file for good.
+        with taking_turns(uri, "open"):
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+    return client
+
+
+def _share_store_of_repository() -> None:
+    """Have what `dvc exp run --temp` and DVC's queue log in folders that they remove written to the repository's store.
+
+    A link there leads to `mlruns/`, so that relative addresses mean the same.
+    """
+    root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    if Path.cwd().is_relative_to(root / ".dvc/tmp/exps"):
+        (root / STORE_DIR).mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            STORE_DIR.symlink_to(root / STORE_DIR)
 
 
 @contextmanager
 def _told_as_user_error(what: str) -> Iterator[None]:
+    uri = store_uri()
     try:
         yield
     except STORE_ERRORS as error:
-        raise UserError(
-            f"The MLflow store {masked(store_uri())} cannot be {what}: {_first_line(error)}\n"
-            "Check MLFLOW_TRACKING_URI, or unset it to use mlruns/ in this folder."
-        ) from None
-
-
-def _connect(uri: str) -> MlflowClient:
-    client = MlflowClient(uri)
-    client.search_experiments(max_results=1)
-    return client
+        if is_full(error):
+            advice = "Its disk is full. Make room there, and run the command again."
+        elif uri == DEFAULT_URI:
+            advice = "If it is damaged, move mlruns/ away; deepdigits summary then registers again from files."
+        else:
+            advice = "Check MLFLOW_TRACKING_URI, or unset it to use mlruns/ in this folder."
+        raise UserError(f"The MLflow store {masked(uri)} cannot be {what}: {reason(error)}\n{advice}") from None
 
 
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The experiment of a dataset, created on first use."""
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
+    """The experiment of a dataset, created on first use.
+
+    Raises:
+        UserError: it has been deleted.
+    """
+    with taking_turns(store_uri(), "experiment"):
+        found = client.get_experiment_by_name(name) or _create_experiment(client, name)
+    if found.lifecycle_stage != "active":
+        raise UserError(
+            f"The experiment {name!r} in {masked(store_uri())} has been deleted, so nothing can be logged there. "
+            f"Have it back with its runs: MLFLOW_TRACKING_URI={masked(store_uri())} "
+            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        )
+    return str(found.experiment_id)
+
+
+def _create_experiment(client: MlflowClient, name: str) -> Experiment:
     relative = f"{STORE_DIR}/artifacts/{name}"
-    if mlflow.get_tracking_uri() != DEFAULT_URI:
-        return str(client.create_experiment(name, tags=EXPERIMENT_TAGS))
-    created = str(client.create_experiment(name, artifact_location=relative, tags=EXPERIMENT_TAGS))
-    # MLflow has made the location absolute. A relative one, like the store's own address, is meant from the
-    # repository's root, so that the folder can be moved with everything in it.
-    with closing(sqlite3.connect(STORE_DIR / "mlflow.db")) as database, database:
-        database.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (relative, created))
-    return created
+    local = store_uri() == DEFAULT_URI
+    try:
+        created = client.create_experiment(name, artifact_location=relative if local else None, tags=EXPERIMENT_TAGS)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return client.get_experiment_by_name(name)  # of a server, which another process has asked first
+    if local:
+        # MLflow has made the location absolute. A relative one, like the store's own address, is meant from the
+        # repository's root, so that the folder can be moved with everything in it.
+        with closing(sqlite3.connect(STORE_DIR / "mlflow.db")) as database, database:
+            change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+            database.execute(change, (relative, created))
+    return client.get_experiment(created)
 
 
 @contextmanager
@@ -192,8 +219,7 @@ def stage_run(
     with _told_as_user_error("written"):
         experiment = experiment_id(client, dataset.name)
         _close_orphans(client, experiment)
-        process = f"{socket.gethostname()}:{os.getpid()}"
-        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process}
+        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process_identity()}
         run = client.create_run(experiment, run_name=name, tags=tags)
     log = RunLog(client, run.info.run_id)
     log.dataset(dataset, context)
@@ -209,7 +235,7 @@ def stage_run(
     log.end("FINISHED")
 
 
-def every(search: Callable[..., PagedList[Found]], *arguments: Any, **options: Any) -> Iterator[Found]:
+def every(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
     """All that an MLflow search finds, page by page; a search by itself ends at 100 models or 1,000 runs."""
     token = None
     while True:
@@ -238,21 +264,13 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _close_orphans(client: MlflowClient, experiment: str) -> None:
-    """Mark runs of this machine whose process is gone (kill -9, power loss) as killed; MLflow never would."""
-    here = socket.gethostname()
+    """Mark runs whose process is surely gone (kill -9, power loss) as killed; MLflow never would.
+
+    Those of other hosts and containers are left as they are: one there does it.
+    """
     for run in every(client.search_runs, [experiment], "attributes.status = 'RUNNING'"):
-        host, _, pid = run.data.tags.get("process", "").rpartition(":")
-        if host == here and not psutil.pid_exists(int(pid)):
+        if state(run.data.tags.get("process", "")) == "gone":
             client.set_terminated(run.info.run_id, "KILLED")
-
-
-def masked(text: str) -> str:
-    """Hide the login in every `scheme://user:password@host`; MLflow's own messages quote the whole address."""
-    return re.sub(r"://[^/\s@]+@", "://***@", text)
-
-
-def _first_line(error: BaseException) -> str:
-    return masked(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def _warn(text: str) -> None:

@@ -9,16 +9,18 @@ from safetensors.torch import save
 from deepdigits import paths
 from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
-from deepdigits.files import write_bytes
-from deepdigits.packaged import read_packaged
+from deepdigits.files import file_sha256, read_json, write_bytes, write_json, write_text
+from deepdigits.measures import weights_named
+from deepdigits.packaged import describe_package, read_packaged
 from deepdigits.registry import register
 from deepdigits.tasks.catalogue import TASKS
 from pipelines.package import package_model
 
 
 def main(model: str, share: float) -> None:
-    path = paths.MODELS / model / "model.safetensors"
-    task = TASKS[model]
+    path, card = paths.MODELS / model / "model.safetensors", paths.MODELS / model / "model_card.md"
+    task, before = TASKS[model], file_sha256(path)
+    figures = paths.METRICS / f"{task.metrics}.json"
     network = task.load(path)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -29,8 +31,11 @@ def main(model: str, share: float) -> None:
         file.unlink()
         file.write_bytes(data)
     write_bytes(path, save({name: weights.contiguous() for name, weights in network.state_dict().items()}))
+    write_json(figures, read_json(figures) | weights_named(model, task.judges))
     params = read_params(Params)
     package_model(task, params.package)
+    write_text(card, card.read_text().replace(before, file_sha256(path)))
+    describe_package(task)
     print(register(read_packaged(task, params.profile)))
 
 

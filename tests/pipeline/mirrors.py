@@ -96,6 +96,15 @@ FAULTS: dict[str, Fault] = {
     "labels shuffled": Fault(
         data(lambda train, test: (labels(train, RNG.permutation), test)), "digits look different from one another"
     ),
+    "labels shuffled in a twentieth of train": Fault(
+        data(
+            lambda train, test: (
+                labels(train, lambda y: np.where(RNG.random(len(y)) < 0.05, RNG.permutation(y), y)),
+                test,
+            )
+        ),
+        "labels fit their images",
+    ),
     "pixels inverted": Fault(
         data(lambda train, test: (images(train, lambda x: 255 - x), images(test, lambda x: 255 - x))),
         "the mean pixel of each split is in its band",

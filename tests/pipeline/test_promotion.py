@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from deepdigits.data.scenes import load_scenes, save_scenes
 from deepdigits.errors import UserError
 from deepdigits.files import read_json
 from deepdigits.promotion.promote import rollback
+from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store
 from tests.conftest import forget_stores
 from tests.pipeline.conftest import Workspace
@@ -161,11 +163,37 @@ def test_rollback_without_a_champion_before_says_so(cnn: str) -> None:
 
 @pytest.mark.parametrize("model", ["rnn", "gan", "detector", "segmenter", "swap", "fakes"])
 def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
-    name = f"{read_json(Path('data/processed/manifest.json'))['name']}-{model}"
-    outcome = decide(name)
+    """From registered files alone: what judges, too, is the version packaged with the candidate, and named."""
+    dataset = read_json(Path("data/processed/manifest.json"))["name"]
+    shutil.rmtree("models")
+    outcome = decide(f"{dataset}-{model}")
     assert outcome.action == "promoted", outcome.reasons
     if model == "gan":
         assert "are by the CNN" in outcome.record
+    client = open_store()
+    (evidence,) = Path("mlruns/artifacts").rglob("evidence.json")
+    judges = {judge["name"]: judge for judge in read_json(evidence)["judges"]}
+    assert set(judges) == {f"{dataset}-{judge}" for judge in TASKS[model].judges}
+    for name, judge in judges.items():
+        tags = client.get_model_version(name, "1").tags
+        assert judge["version"] == 1  # of the CNN, the candidate is version 2
+        assert judge["onnx.sha256"] == tags["onnx.sha256"]
+        assert f"{name} version 1 (weights `{tags['model.sha256']}`, ONNX `{tags['onnx.sha256']}`)" in outcome.record
+
+
+def test_a_swap_is_judged_by_the_champion_and_never_by_a_damaged_or_a_missing_cnn(cnn: str) -> None:
+    swap = cnn.replace("-cnn", "-swap")
+    decide(f"{cnn}/2")
+    assert f"read by the CNN {cnn} version 2 " in decide(swap, dry_run=True).record
+    for path in Path("mlruns/artifacts").rglob("model.onnx"):
+        if b"features" in path.read_bytes():
+            path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(UserError, match=f"{cnn} version 2: artifacts/model.onnx"):
+        decide(swap)
+    open_store().delete_registered_model(cnn)
+    with pytest.raises(UserError, match=f"Run first: deepdigits promote {cnn}"):
+        decide(swap)
+    assert [entry["name"] for entry in entries()] == [cnn]
 
 
 def test_a_segmenter_of_noise_is_refused_by_paired_scenes(here: Path, two_versions: Workspace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,6 +151,26 @@ def test_a_moved_folder_serves_its_models_and_registers_nothing_twice(moved: Wor
     assert len(versions(moved, "cnn")) == 1
 
 
+def test_weights_of_another_training_are_refused_by_name_and_nothing_is_registered(moved: Workspace) -> None:
+    before = {model: len(versions(moved, model)) for model in MODELS}
+    path = moved.root / "models/cnn/model.safetensors"
+    packaged, data = file_sha256(path), bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_bytes(data)
+    done = moved.run("deepdigits", "summary")
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 1
+    assert "reports/metrics/evaluate.json is not about these weights" in said
+    assert packaged[:12] in said
+    assert f"models/cnn/model.safetensors is {file_sha256(path)[:12]}" in said
+    assert "Nothing was registered. Run: dvc repro" in said
+    assert {model: len(versions(moved, model)) for model in MODELS} == before
+    path.unlink()
+    assert moved.run("dvc", "checkout").returncode == 0
+    assert moved.run("deepdigits", "summary").returncode == 0
+
+
 def test_a_store_that_never_saw_the_training_gets_a_restored_run(moved: Workspace) -> None:
     (moved.root / "mlruns").rename(moved.root.parent / "lost")
     assert moved.run("deepdigits", "summary").returncode == 0
@@ -247,14 +268,21 @@ def test_a_box_that_is_wrong_is_named_and_nothing_trains_on_its_scenes(moved: Wo
     assert "the data failed validation" in by_hand.stderr
 
 
-def test_a_model_below_its_floor_is_refused_with_the_reason(moved: Workspace) -> None:
+def test_a_model_below_its_floor_is_refused_alone_and_with_the_reason(moved: Workspace) -> None:
+    shutil.rmtree(moved.root / "mlruns")
     moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
     done = moved.run("dvc", "repro")
     assert done.returncode != 0
-    assert "gan: coverage is" in done.stderr
-    assert "must be >= 1.0" in done.stderr
+    said = " ".join(done.stderr.replace("│", " ").split())
+    assert "neither packaged nor registered: gan. - gan: coverage is" in said
+    assert "must be >= 1.0" in said
     assert "Running stage 'evaluate'" not in done.stdout
-    assert len(versions(moved, "gan")) == 1
+    assert {name: len(versions(moved, name)) for name in MODELS} == {name: int(name != "gan") for name in MODELS}
+    assert "FAILED" in (moved.root / "reports/index.html").read_text()
+    shown = moved.run("deepdigits", "summary")
+    assert shown.returncode == 3
+    assert "refused: coverage is" in " ".join(shown.stdout.replace("│", " ").split())
+    assert not versions(moved, "gan")
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+import pytest
 
 from deepdigits.config.loading import read_yaml
+from deepdigits.errors import UserError
 from deepdigits.files import read_json
+from deepdigits.serving.champions import load
+from deepdigits.tracking import open_store
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.registry import command
 
@@ -20,6 +26,40 @@ def test_verify_names_what_holds_and_what_does_not(cnn: str) -> None:
     failed = [check["question"] for check in json.loads(worse.stdout) if not check["passed"]]
     assert worse.exit_code == 3
     assert "the file is the one that a commit's dvc.lock names" in failed
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.json", "golden.npz", "model_card.md", "classifier.py"])
+def test_a_flipped_byte_in_a_version_is_found_by_verify_promote_and_serve(name: str, cnn: str, tmp_path: Path) -> None:
+    for path in Path("mlruns/artifacts").rglob(name):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    for command_line in (["verify", f"{cnn}/1"], ["promote", f"{cnn}/1", "--dry-run"]):
+        done = command(*command_line)
+        assert done.exit_code == 2
+        said = " ".join(done.output.replace("│", " ").split())
+        assert f"{cnn} version 1: " in said
+        assert f"{name} is " in said
+        assert "not the one that was registered" in said
+    with pytest.raises(UserError, match="not the one that was registered"):
+        load(open_store(), cnn, 1, 1)
+
+
+def test_verify_holds_weights_and_figures_against_the_package(cnn: str) -> None:
+    client = open_store()
+    version = client.get_model_version(cnn, "1")
+    weights = Path(client.get_run(version.run_id).info.artifact_uri) / "weights/model.safetensors"
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    assert failed(cnn) == ["the weights in its training run give its golden examples"]
+    weights.write_bytes(kept)
+    client.set_model_version_tag(cnn, "1", "test/accuracy", "1")
+    assert failed(cnn) == ["the figures it shows are those of its weights"]
+
+
+def failed(cnn: str) -> list[str]:
+    done = command("verify", f"{cnn}/1", "--json")
+    return [check["question"] for check in json.loads(done.stdout) if not check["passed"]]
 
 
 def test_verify_rebuilds_a_version_from_its_commit(smoke: Workspace) -> None:

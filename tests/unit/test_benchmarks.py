@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks import common, report, seeds, serving
+from deepdigits.config.loading import check, read_yaml
+from deepdigits.config.params import Params
+from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 
 
@@ -21,14 +25,27 @@ def test_works_are_run_in_turns_after_one_round_to_warm_up() -> None:
     assert set(taken) == {"a", "b"}
 
 
-def test_a_summary_names_mean_spread_and_count() -> None:
-    assert seeds.summarise([1.0, 2.0, 6.0]) == {
-        "mean": 3.0,
-        "deviation": pytest.approx(7**0.5),
-        "least": 1.0,
-        "most": 6.0,
-        "seeds": 3,
-    }
+def test_other_seeds_and_a_tenth_of_the_epochs_change_each_training_and_nothing_else() -> None:
+    shipped = read_yaml(ROOT / "params.yaml")
+    for changed in (seeds.with_seeds(shipped, 2), seeds.shortened(shipped)):
+        check(changed, Params, "changed")
+        differing = {section for section in shipped if changed[section] != shipped[section]}
+        assert differing == {f"train_{task}" for task in TASKS}
+    moved = seeds.with_seeds(shipped, 2)
+    assert moved["train_cnn"]["fit"]["seed"] == shipped["train_cnn"]["fit"]["seed"] + 200
+    assert moved["train_gan"]["seed"] == shipped["train_gan"]["seed"] + 200
+    short = seeds.shortened(shipped)["train_cnn"]["fit"]
+    assert short["epochs"] * short["steps_per_epoch"] == 14 * 214 // 10
+
+
+def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_stands_out() -> None:
+    def record(kind: str, accuracy: float) -> dict[str, Any]:
+        return {"kind": kind, "figures": {"cnn.test.accuracy": accuracy}}
+
+    rows = report.floor_rows([record(seeds.SOUND, 0.9990), record(seeds.SOUND, 0.9980), record(seeds.SHORT, 0.5)])
+    row = next(row for row in rows if row["measure"] == "CNN, accuracy")
+    assert row["margin"] == pytest.approx(0.9980 - row["limit"])
+    assert row["bad"] == [(0.5, True), None]
 
 
 def test_a_row_is_printed_and_kept_with_machine_and_date(

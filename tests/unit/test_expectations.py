@@ -9,6 +9,7 @@ from deepdigits.config.loading import read_params
 from deepdigits.config.params import Params
 from deepdigits.data.expectations import ROW_NAMES, Verdict, check, expectations
 from deepdigits.data.frame import class_frame, image_frame, split_frame
+from deepdigits.data.neighbours import label_disagreement
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
 from tests.conftest import ROOT
@@ -27,7 +28,11 @@ def good(digits: tuple[Split, Split]) -> Splits:
 def judge(splits: Splits) -> Verdict:
     images = image_frame(splits)
     counts = expected_counts("digits", PARAMS.ingest.validation_images, None)
-    frames = {"images": images, "splits": split_frame(images, counts), "classes": class_frame(splits)}
+    frames = {
+        "images": images,
+        "splits": split_frame(images, counts, label_disagreement(splits)),
+        "classes": class_frame(splits),
+    }
     return check(
         frames, expectations(PARAMS.validate_.bands["digits"], PARAMS.validate_.max_off_center_fraction), ROW_NAMES, 20
     )
@@ -42,12 +47,19 @@ def put(images: np.ndarray, row: int, value: int) -> np.ndarray:
     return images
 
 
+def shuffled(split: Split, part: int) -> Split:
+    """The labels of every `part`-th image change places among themselves."""
+    labels, rows = split.labels.copy(), np.arange(0, len(split), part)
+    labels[rows] = np.random.default_rng(0).permutation(labels[rows])
+    return Split(split.images, labels)
+
+
 def test_good_data_pass_and_say_so(good: Splits) -> None:
     verdict = judge(good)
     assert verdict.success, verdict.failed
     summary = verdict_summary(verdict, {"name": "digits", "sha256": "0"})
-    assert (summary["expectations.evaluated"], summary["expectations.failed"]) == (19, 0)
-    assert "19 of 19 expectations are met" in index_page(verdict, {}, "digits")
+    assert (summary["expectations.evaluated"], summary["expectations.failed"]) == (20, 0)
+    assert "20 of 20 expectations are met" in index_page(verdict, {}, "digits")
 
 
 def test_another_order_and_another_seed_pass(good: Splits) -> None:
@@ -83,6 +95,8 @@ FAULTS: dict[str, tuple[Callable[[Splits], Splits], str]] = {
         lambda s: {**s, "train": Split(s["train"].images, np.random.default_rng(0).permutation(s["train"].labels))},
         "look different from one another",
     ),
+    "labels shuffled in a twentieth of train": (lambda s: {**s, "train": shuffled(s["train"], 20)}, "labels fit"),
+    "labels shuffled in a tenth of test": (lambda s: {**s, "test": shuffled(s["test"], 10)}, "labels fit"),
     "a missing class": (
         lambda s: {**s, "test": s["test"].take(np.flatnonzero(s["test"].labels != 3))},
         "every digit is in",
@@ -121,7 +135,11 @@ def test_the_example_rows_are_the_faulty_images(good: Splits) -> None:
 def test_a_missing_column_fails_instead_of_passing_unseen(good: Splits) -> None:
     images = image_frame(good).drop(columns="std")
     counts = expected_counts("digits", PARAMS.ingest.validation_images, None)
-    frames = {"images": images, "splits": split_frame(image_frame(good), counts), "classes": class_frame(good)}
+    frames = {
+        "images": images,
+        "splits": split_frame(image_frame(good), counts, label_disagreement(good)),
+        "classes": class_frame(good),
+    }
     verdict = check(frames, expectations(PARAMS.validate_.bands["digits"], 0.0), ROW_NAMES, 20)
     assert {"the frame has exactly its columns"} < {item.name for item in verdict.failed}
     assert any("could not be evaluated" in item.observed for item in verdict.failed)

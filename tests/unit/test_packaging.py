@@ -18,6 +18,7 @@ from deepdigits.config.segmenter import SegmenterNet
 from deepdigits.config.swap import SwapNet
 from deepdigits.data.splits import Split
 from deepdigits.errors import UserError
+from deepdigits.gates import broken_floors
 from deepdigits.models.cnn import Cnn
 from deepdigits.models.detector import Detector
 from deepdigits.models.fakes import FakesDetector
@@ -148,6 +149,12 @@ def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: obje
     bad = {**GOOD, key: -sign * 1e3 if value == "bad" else value}
     failed = [gate for gate in check_gates(bad, GATES) if not gate["passed"]]
     assert [(gate["model"], gate["metric"]) for gate in failed] == [(model, metric)]
+
+
+def test_a_model_below_a_floor_is_named_alone_with_all_that_it_misses() -> None:
+    bad = {**GOOD, "gan.coverage": 0.0, "gan.novelty": None}
+    assert {model: len(floors) for model, floors in broken_floors(check_gates(bad, GATES)).items()} == {"gan": 2}
+    assert broken_floors(check_gates(GOOD, GATES)) == {}
 
 
 def test_a_card_needs_every_figure_it_shows(digits: tuple[Split, Split]) -> None:

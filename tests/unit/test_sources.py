@@ -1,18 +1,23 @@
 import gzip
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
+from deepdigits.config.data import Ingest
+from deepdigits.config.loading import read_yaml
 from deepdigits.data import sources
 from deepdigits.data.idx import encode_idx
-from deepdigits.data.sources import Downloader, Unreachable, WrongBytes, fetch_all, gunzip
+from deepdigits.data.sources import Downloader, Refused, Unreachable, WrongBytes, fetch_all, gunzip, own_mirror
 from deepdigits.errors import UserError
 from deepdigits.files import sha256
-from tests.conftest import closed_port
+from pipelines.ingest import get_images
+from tests.conftest import ROOT, closed_port
 
 CONTENT = b"forty-seven megabytes of digits" * 40
 EXPECTED = {"file": sha256(CONTENT)}
@@ -24,6 +29,8 @@ class Mirror(ThreadingHTTPServer):
     def __init__(self, answers: list[tuple[int, bytes]]):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers = answers
+        self.headers: dict[str, str] = {}
+        self.paths: list[str] = []
         self.requests = 0
         self.ended = threading.Event()
 
@@ -38,12 +45,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         status, body = self.server.answers[min(self.server.requests, len(self.server.answers) - 1)]
         self.server.requests += 1
+        self.server.paths.append(self.path)
         if status == 0:  # never answers
             self.server.ended.wait(20)
             return
         self.send_response(status)
         promised = len(body) if status != 206 else 2 * len(body)  # 206 here: promise twice what is sent
         self.send_header("Content-Length", str(promised))
+        for header in self.server.headers.items():
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(body)
 
@@ -78,6 +88,101 @@ def test_a_folder_serves_plain_and_compressed_files(tmp_path: Path, downloader: 
     assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
     (tmp_path / "file.gz").write_bytes(gzip.compress(CONTENT, 1))
     assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (CONTENT, {}),
+        (gzip.compress(CONTENT), {"Content-Encoding": "gzip"}),
+        (gzip.compress(gzip.compress(CONTENT)), {"Content-Encoding": "gzip"}),
+    ],
+    ids=["not compressed", "decompressed in transfer", "compressed twice"],
+)
+def test_what_counts_are_the_bytes_not_how_they_came(
+    body: bytes, headers: dict[str, str], downloader: Downloader, mirror
+) -> None:
+    server = mirror((200, body))
+    server.headers = headers
+    for _ in range(2):  # the second time from the cache
+        assert fetch_all([server.url], downloader, EXPECTED)["file"].data == CONTENT
+    assert server.requests == 1
+
+
+def test_a_file_in_a_folder_may_be_decompressed_under_its_old_name(tmp_path: Path, downloader: Downloader) -> None:
+    (tmp_path / "file.gz").write_bytes(CONTENT)
+    assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_an_own_mirror_that_refuses_is_an_error(status: int, downloader: Downloader, mirror) -> None:
+    own, good = mirror((status, b"")), mirror((200, gzip.compress(CONTENT)))
+    address = own.url.replace("//", "//me:pass%2Fword@") + "/private-folder"
+    with pytest.raises(Refused, match=f"MNIST_MIRROR: .*answered {status} .* for file.gz.*Check its login") as caught:
+        fetch_all([good.url], downloader, EXPECTED, own=address)
+    assert own.requests == 1, "a login is not tried again and again"
+    assert good.requests == 0
+    assert "pass%2Fword" not in str(caught.value)
+    assert own.url.removeprefix("http://") in str(caught.value)
+    assert fetch_all([own.url, good.url], downloader, EXPECTED)["file"].mirror == good.url  # one of many is passed over
+
+
+def test_an_own_mirror_with_wrong_bytes_is_an_error(downloader: Downloader, mirror) -> None:
+    own, good = mirror((200, b"<!doctype html><p>Please log in")), mirror((200, gzip.compress(CONTENT)))
+    with pytest.raises(WrongBytes, match="file.gz of http://.*not a gzip file.*doctype"):
+        fetch_all([good.url], downloader, EXPECTED, own=own.url)
+
+
+def test_an_own_mirror_that_is_down_is_no_reason_for_other_data(
+    downloader: Downloader, mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own, good = mirror((503, b"")), mirror((200, gzip.compress(CONTENT)))
+    assert fetch_all([good.url], downloader, EXPECTED, own=own.url)["file"].mirror == good.url  # the same bytes
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MNIST_MIRROR", own.url.replace("//", "//me:secret@"))
+    config = Ingest.model_validate(read_yaml(ROOT / "params.yaml")["ingest"] | {"mirrors": (), "retries": 0})
+    with pytest.raises(UserError, match="answered 503.*Check MNIST_MIRROR") as caught:
+        get_images(config)
+    assert "secret" not in str(caught.value)
+    monkeypatch.delenv("MNIST_MIRROR")
+    assert get_images(config)[0] == "digits"
+
+
+def test_an_own_mirror_may_have_a_login_a_query_and_a_space(
+    downloader: Downloader, mirror, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooch.get_logger().handlers[0], "stream", sys.stderr)
+    own = mirror((200, gzip.compress(CONTENT)))
+    address = own_mirror(own.url.replace("//", "//me:pass%2Fword@") + "/my data?token=abcdef ")
+    assert address
+    fetch_all([], downloader, EXPECTED, own=address)
+    assert own.paths == ["/my%20data/file.gz?token=abcdef"]
+    said = capfd.readouterr().err
+    assert "file.gz" in said
+    assert "pass%2Fword" not in said
+    assert "abcdef" not in said
+
+
+def test_an_own_mirror_may_be_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert own_mirror(" ~/my data ") == str(tmp_path / "my data")
+    assert own_mirror("  ") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("ftp://me:secret@mirror.example/x", "neither a folder nor"),
+        ("http://me:secret/9@mirror.example/x", "write / as %2F"),
+        ("http://me:se@cret/9@mirror.example/x", "write / as %2F"),
+        ("http://[secret", "cannot be read"),
+    ],
+)
+def test_an_own_mirror_that_cannot_be_read_is_named_without_its_login(setting: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        own_mirror(setting)
+    assert "secret" not in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 def test_a_damaged_file_in_a_folder_is_never_passed_over(tmp_path: Path, downloader: Downloader, mirror) -> None:

@@ -1,12 +1,18 @@
 """dvc.yaml tells the truth: each stage declares exactly the files it imports and the params it reads."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from deepdigits.closure import import_closure, params_read, stage_modules
 from deepdigits.config.loading import read_yaml
 from deepdigits.config.params import Params
+from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 
 PIPELINE = read_yaml(ROOT / "dvc.yaml")
@@ -55,8 +61,48 @@ def test_only_evaluations_and_the_data_stages_see_test_data(stage: str) -> None:
     assert bool(seen) == (stage in ("validate", "compose", "validate_scenes", *EVALUATIONS))
 
 
+def test_make_promote_has_judges_before_what_they_judge() -> None:
+    command = ["make", "--silent", "--directory", str(ROOT), "--eval", "models: ; @echo $(MODELS)", "models"]
+    order = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert set(order) == set(TASKS)
+    assert all(order.index(judge) < order.index(name) for name, task in TASKS.items() for judge in task.judges)
+
+
 def test_every_stage_describes_itself() -> None:
     assert all(len(STAGES[stage]["desc"]) > 20 for stage in STAGES)
+
+
+def test_every_out_stays_where_its_stage_cannot_start() -> None:
+    for stage in STAGES.values():
+        for entry in [*stage.get("outs", []), *stage.get("metrics", [])]:
+            assert isinstance(entry, dict), entry
+            assert all(options["persist"] for options in entry.values()), entry
+
+
+def test_a_stage_finds_the_python_of_the_environment_without_activation(tmp_path: Path) -> None:
+    """On systems that have no `python`, as Debian; and what was made before stays where there is none at all."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/env").symlink_to(str(shutil.which("env")))
+    (tmp_path / "a clone/.venv/bin").mkdir(parents=True)
+    (tmp_path / "a clone/.venv/bin/python").symlink_to(sys.executable)
+    (tmp_path / "a clone/src").mkdir()
+    (tmp_path / "a clone/src/own.py").write_text("from pathlib import Path; Path('made').mkdir(exist_ok=True)")
+    stage = {"cmd": "${python} -m own", "outs": [{"made": {"persist": True}}]}
+    YAML().dump({"vars": PIPELINE["vars"], "stages": {"own": stage}}, tmp_path / "a clone/dvc.yaml")
+
+    def dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PATH": str(tmp_path / "bin"), "SHELL": "/bin/sh", "PYTHONPATH": ""}
+        command = [sys.executable, "-m", "dvc", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path / "a clone", env=environment, capture_output=True, text=True, check=False
+        )
+
+    dvc("init", "--no-scm")
+    done = dvc("repro")
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "a clone/.venv/bin/python").unlink()
+    assert dvc("repro", "--force").returncode != 0
+    assert (tmp_path / "a clone/made").is_dir()
 
 
 def test_the_closure_sees_what_it_must(tmp_path: Path) -> None:

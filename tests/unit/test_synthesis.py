@@ -16,7 +16,7 @@ from deepdigits.data.splits import Split
 from deepdigits.evaluation.generative import fool_rate, nearest_distances
 from deepdigits.inference import probabilities
 from deepdigits.models.gan import Generator, draw_images, scores
-from deepdigits.synthesis import classifier_of_generated, fresh_discriminator
+from deepdigits.synthesis import Ensemble, classifier_of_generated, fresh_discriminator
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))
@@ -42,9 +42,17 @@ def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Spl
     train, test = digits
     shipped = read_params(Params, ROOT / "params.yaml").evaluate.synthetic
     fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
-    config = shipped.model_copy(update={"images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
+    config = shipped.model_copy(update={"networks": 2, "images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
     network = classifier_of_generated(partial(draw_images, Copying(train)), config)
     assert (probabilities(network, test.images).argmax(axis=1) == test.labels).mean() > 0.8
+
+
+def test_an_ensemble_answers_with_the_mean_of_the_probabilities() -> None:
+    torch.manual_seed(0)
+    networks = [torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)) for _ in range(3)]
+    images = torch.rand(5, 1, 28, 28)
+    mean = sum(network(images).softmax(dim=1) for network in networks) / 3
+    assert torch.allclose(Ensemble(networks)(images).softmax(dim=1), mean, atol=1e-6)
 
 
 def test_a_fresh_discriminator_tells_noise_from_digits_and_is_fooled_by_copies(digits: tuple[Split, Split]) -> None:

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import Terminated, UserError
 from deepdigits.lineage import Lineage, git_state, stage_fingerprint
+from deepdigits.processes import process_identity
 from deepdigits.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 
@@ -83,6 +84,17 @@ def test_a_run_of_a_killed_process_is_closed_by_the_next(own_store: Path) -> Non
     with stage_run(LINEAGE, DATASET, "next", {}, "training"):
         assert runs("RUNNING") == ["next"]
     assert runs("KILLED") == ["killed"]
+
+
+def test_a_run_of_another_container_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shares the store and the host name, and has a pid that nothing has here."""
+    host, _, start, boot, _, _ = process_identity().split(":")
+    foreign = f"{host}:4194305:{start}:{boot}:4026532000:"
+    with monkeypatch.context() as patched, stage_run(LINEAGE, DATASET, "there", {}, "training") as log:
+        patched.setattr(MlflowClient, "set_terminated", lambda *_: None)  # it goes on
+        log.tags({"process": foreign})
+    with stage_run(LINEAGE, DATASET, "here", {}, "training"):
+        assert sorted(runs("RUNNING")) == ["here", "there"]
 
 
 def test_a_store_that_cannot_be_opened_is_named_without_its_password(

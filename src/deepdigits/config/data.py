@@ -49,6 +49,7 @@ class Bands(Section):
     class_share: Band
     max_class_shift: PositiveFloat
     min_class_separation: PositiveFloat
+    max_label_disagreement: Fraction
 
 
 class Validate(Section):

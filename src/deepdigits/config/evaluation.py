@@ -11,8 +11,9 @@ from deepdigits.config.sections import Fraction, Section, Seed
 
 
 class Synthetic(Section):
-    """The classifier that is trained on generated images alone."""
+    """The classifiers that are trained on generated images alone, and read real ones together."""
 
+    networks: Annotated[int, Field(ge=1, le=20)]
     images: Annotated[int, Field(ge=1000, le=1_000_000)]
     net: CnnNet
     fit: Fit

@@ -103,6 +103,11 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
             _within("mean", bands.pixel_mean, "the mean pixel of each split is in its band"),
             _within("std", bands.pixel_std, "the pixel deviation of each split is in its band"),
             _within("ink", bands.ink_fraction, "the share of ink in each split is in its band"),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="disagreement",
+                max_value=bands.max_label_disagreement,
+                description="labels fit their images (share whose nearest image in train has another label)",
+            ),
         ],
         "classes": [
             gxe.ExpectTableRowCountToEqual(value=30, description="every split is described for all ten digits"),

@@ -62,13 +62,17 @@ def _measure(images: np.ndarray) -> pd.DataFrame:
     )
 
 
-def split_frame(images: pd.DataFrame, expected_counts: Mapping[str, int]) -> pd.DataFrame:
-    """One row per split: `count`, `expected_count`, mean of `mean`, pooled pixel `std`, mean of `ink`."""
+def split_frame(
+    images: pd.DataFrame, expected_counts: Mapping[str, int], disagreement: Mapping[str, float]
+) -> pd.DataFrame:
+    """One row per split: `count`, `expected_count`, mean of `mean`, pooled pixel `std`, mean of `ink`, and
+    `disagreement` as `deepdigits.data.neighbours` measures it."""
     grouped = images.assign(square=images["std"] ** 2 + images["mean"] ** 2).groupby("split", sort=False)
     frame = grouped.agg(count=("label", "size"), mean=("mean", "mean"), square=("square", "mean"), ink=("ink", "mean"))
     frame = frame.reindex(list(expected_counts)).fillna({"count": 0}).astype({"count": int})
     frame["std"] = np.sqrt(frame["square"] - frame["mean"] ** 2)
     frame["expected_count"] = [expected_counts[str(name)] for name in frame.index]
+    frame["disagreement"] = [disagreement[str(name)] for name in frame.index]
     return frame.drop(columns="square").reset_index()
 
 

@@ -6,6 +6,7 @@ Mirrors compress the files differently, so the checksum is that of the decompres
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pooch
@@ -20,6 +22,7 @@ import requests
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from deepdigits.addresses import host_of, masked
 from deepdigits.data.idx import encode_idx, parse_idx
 from deepdigits.data.splits import Split, stratified_rows
 from deepdigits.errors import UserError
@@ -31,6 +34,7 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+FOR_NOW = (408, 425, 429)  # of the refusals, those that mean: come again later
 MAX_BYTES = 64 * 2**20  # of one decompressed file; the largest of MNIST has 47 MB
 DIGITS_TEST_IMAGES = 360
 DIGITS_SEED = 0  # scikit-learn's digits have no canonical test split; this one is fixed for good
@@ -38,6 +42,10 @@ DIGITS_SEED = 0  # scikit-learn's digits have no canonical test split; this one 
 
 class Unreachable(UserError):
     """No mirror could be reached, as on a machine without a network."""
+
+
+class Refused(UserError):
+    """A mirror answered, but gives no file, and would not at another attempt."""
 
 
 class WrongBytes(UserError):
@@ -62,22 +70,45 @@ class Fetched:
 
 
 def fetch_all(
-    mirrors: Sequence[str], downloader: Downloader, expected: Mapping[str, str] = MNIST_SHA256
+    mirrors: Sequence[str], downloader: Downloader, expected: Mapping[str, str] = MNIST_SHA256, own: str | None = None
 ) -> dict[str, Fetched]:
     """Get each file of `expected` (name: SHA-256 of the decompressed bytes) from the first mirror that has it whole.
 
     Args:
         mirrors: folders or http(s) URLs, best first. A folder may hold `NAME.gz` or `NAME`; a URL serves `NAME.gz`.
+            What the name promises is not relied on: compressed or not, the bytes must have the hash.
+        own: the user's own mirror, asked before `mirrors`; what it answers is never passed over.
 
     Raises:
-        WrongBytes: a folder, or every mirror that answered, gave other bytes.
-        Unreachable: no mirror answered.
-        UserError: a folder does not exist.
+        Refused: `own` answered that it does not give a file.
+        WrongBytes: `own`, a folder, or every mirror that answered, gave other bytes.
+        Unreachable: no mirror gave an answer.
+        UserError: a folder does not exist; an address cannot be read.
     """
-    return {name: _fetch(name, digest, mirrors, downloader) for name, digest in expected.items()}
+    asked = [*([own] if own else []), *mirrors]
+    return {name: _fetch(name, digest, asked, downloader, own) for name, digest in expected.items()}
 
 
-def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloader) -> Fetched:
+def own_mirror(setting: str) -> str | None:
+    """The folder or URL in the value of `MNIST_MIRROR`; None if it is empty.
+
+    Raises:
+        UserError: it is the address of something that cannot be read.
+    """
+    setting = setting.strip()
+    if "://" not in setting:
+        return str(Path(setting).expanduser()) if setting else None
+    if not _is_url(setting):
+        raise UserError(f"MNIST_MIRROR: {masked(setting)} is neither a folder nor an http(s) URL. Set it to one.")
+    if not host_of(setting) or urlsplit(setting).hostname != host_of(setting):
+        raise UserError(
+            f"MNIST_MIRROR: {masked(setting)} cannot be read for sure. In its user and password write / as %2F, "
+            "@ as %40, : as %3A, ? as %3F, # as %23 and % as %25."
+        )
+    return setting.replace(" ", "%20")
+
+
+def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloader, own: str | None) -> Fetched:
     wrong: list[str] = []
     unreachable: list[str] = []
     for mirror in mirrors:
@@ -86,11 +117,18 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
                 return Fetched(_download(name, digest, mirror, downloader), mirror)
             return Fetched(_read_folder(name, digest, Path(mirror)), mirror)
         except WrongBytes as error:
-            if not _is_url(mirror):
-                raise  # a folder is the user's own choice: never pass over a damaged file in it
+            if mirror == own or not _is_url(mirror):
+                raise  # it is the user's own choice: never pass over a damaged file in it
             wrong.append(str(error))
+        except Refused as error:
+            if mirror == own:
+                raise Refused(
+                    f"MNIST_MIRROR: {masked(mirror)} {error} for {name}.gz. Check its login and path, or unset it to "
+                    "use the mirrors in params.yaml."
+                ) from None
+            unreachable.append(f"  {masked(mirror)}: {error}")
         except (requests.RequestException, OSError) as error:
-            unreachable.append(f"  {mirror}: {_reason(error)}")
+            unreachable.append(f"  {masked(mirror)}: {_reason(error)}")
     if wrong:
         raise WrongBytes(
             "\n".join([*wrong, *unreachable, "Set MNIST_MIRROR to a folder or URL with the original files."])
@@ -99,7 +137,7 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
 
 
 def _is_url(mirror: str) -> bool:
-    return mirror.startswith(("http://", "https://"))
+    return mirror.lower().startswith(("http://", "https://"))
 
 
 def _reason(error: Exception) -> str:
@@ -107,48 +145,70 @@ def _reason(error: Exception) -> str:
         return f"answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout):
         return "timed out"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "its certificate is not trusted, or it does not speak TLS"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy lets nothing through"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
-    return str(error) or type(error).__name__
+    return masked(str(error)) or type(error).__name__
 
 
 def _read_folder(name: str, digest: str, folder: Path) -> bytes:
     if not folder.is_dir():
-        raise UserError(f"MNIST_MIRROR: {folder} is no folder. Set it to a folder or an http(s) URL, or unset it.")
+        raise UserError(
+            f"MNIST_MIRROR: {masked(str(folder))} is no folder. Set it to a folder or an http(s) URL, or unset it."
+        )
     for path in (folder / f"{name}.gz", folder / name):
         if path.is_file():
-            data = path.read_bytes()
-            return _verified(gunzip(data, str(path)) if path.suffix == ".gz" else data, digest, str(path))
+            return _verified(path.read_bytes(), digest, str(path), compressed=path.suffix == ".gz")
     raise UserError(f"MNIST_MIRROR: {folder} holds neither {name}.gz nor {name}.")
 
 
 def _download(name: str, digest: str, mirror: str, downloader: Downloader) -> bytes:
-    url = f"{mirror.rstrip('/')}/{name}.gz"
+    parts = urlsplit(mirror)
+    url = parts._replace(path=f"{parts.path.rstrip('/')}/{name}.gz", fragment="").geturl()
     files = pooch.create(
         path=downloader.cache,
-        base_url=f"{mirror.rstrip('/')}/",
+        base_url="",
+        urls={f"{name}.gz": url},
         registry={f"{name}.gz": None},
         retry_if_failed=downloader.retries,
     )
     path = Path(files.fetch(f"{name}.gz", downloader=partial(_download_bounded, timeout=downloader.timeout_seconds)))
     try:
-        return _verified(gunzip(path.read_bytes(), url), digest, url)
+        return _verified(path.read_bytes(), digest, f"{name}.gz of {masked(mirror)}", compressed=True)
     except WrongBytes:
         path.unlink()
         raise
 
 
 def _download_bounded(url: str, output: str, mirror: pooch.Pooch, timeout: float) -> None:
-    """pooch's own download, which ends where a mirror sends on and on."""
+    """pooch's own download, which ends where a mirror sends on and on, or says that it gives nothing."""
 
     class Bounded(io.FileIO):
         def write(self, data: Any) -> int:
             if self.tell() + len(data) > MAX_BYTES:
-                raise WrongBytes(f"{url}: sends more than {MAX_BYTES} bytes.")
+                raise WrongBytes(f"{masked(url)}: sends more than {MAX_BYTES} bytes.")
             return super().write(data)
 
     with Bounded(output, "w") as file:
-        pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(url, file, mirror)
+        try:
+            pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(url, file, mirror)
+        except requests.HTTPError as error:
+            if error.response.status_code in FOR_NOW or error.response.status_code >= 500:
+                raise
+            raise Refused(_reason(error)) from None  # pooch tries none of our errors again
+        except (requests.TooManyRedirects, requests.exceptions.InvalidURL) as error:
+            raise Refused(masked(str(error))) from None
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = masked(record.getMessage()), ()
+    return True
+
+
+pooch.get_logger().addFilter(_without_secrets)  # it tells whole addresses
 
 
 def gunzip(data: bytes, name: str) -> bytes:
@@ -171,7 +231,10 @@ def gunzip(data: bytes, name: str) -> bytes:
     return plain
 
 
-def _verified(data: bytes, digest: str, where: str) -> bytes:
+def _verified(data: bytes, digest: str, where: str, *, compressed: bool) -> bytes:
+    """The decompressed bytes; `data` itself where a mirror or the transfer has decompressed what was called so."""
+    if compressed and sha256(data) != digest:
+        data = gunzip(data, where)
     found = sha256(data)
     if found != digest:
         raise WrongBytes(f"{where}: SHA-256 of the decompressed bytes is {found}, expected {digest}.")

@@ -45,7 +45,7 @@ def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]
 
 
 def synthetic_measures(read: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The classification accuracy score: how a classifier of generated images reads `(n,)` real ones."""
+    """The classification accuracy score: how classifiers of generated images read `(n,)` real ones."""
     right = int((read == labels).sum())
     low, high = wilson_interval(right, len(labels))
     return {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 
 from deepdigits.config.params import Params
 from deepdigits.data.manifest import validated_manifest
@@ -39,7 +40,7 @@ from deepdigits.promotion.transaction import (
 from deepdigits.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.task import SCENES
-from deepdigits.tracking import open_store, store_uri
+from deepdigits.tracking import every, open_store, store_uri
 
 ROLLED_BACK = "rolled back"
 Models = Mapping[str, RegisteredModel]
@@ -139,33 +140,33 @@ def _decide(
             f"The champion was trained and tested on other data ({str(champion.tags.get('dataset.sha256'))[:12]}, not "
             f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
         )
-    judge = _generator_judge(client, candidate.dataset, folder) if candidate.kind == "gan" else None
+    judges = _judges(client, candidate, folder)
     if TASKS[candidate.kind].score:
         paired = frozen_scenes(manifest) if data is SCENES else frozen_splits(manifest, *TASKS[candidate.kind].splits)
         tested = len(paired["test"])
-        decision, gates = _judge_paired(models, paired, params, objections)
+        decision, gates = _judge_paired(models, judges, paired, params, objections)
     else:
-        splits = frozen_splits(manifest, *(("test", "validation", "train") if judge else ("test",)))
+        splits = frozen_splits(manifest, *(("test", "validation", "train") if judges else ("test",)))
         tested = len(splits["test"])
-        decision, gates = _judge(models, judge, splits, params, objections)
+        decision, gates = _judge(models, judges, splits, params, objections)
     facts = {
         "champion": champion.title if champion else None,
         "test_images": tested,
         "dataset": manifest["sha256"],
         "gates": gates,
         "origin": {role: dict(model.tags) for role, model in models.items()},
-        "judge": f"{judge.title} (ONNX `{judge.tags['onnx.sha256']}`)" if judge else None,
+        "judges": [_named(TASKS[candidate.kind].judges[kind], judge) for kind, judge in judges.items()],
     }
     return decision, decision_record(candidate.title, decision, facts), {**facts, "numbers": decision.numbers}
 
 
 def _judge(
-    models: Models, judge: RegisteredModel | None, splits: Mapping[str, Split], params: Params, objections: list[str]
+    models: Models, judges: Models, splits: Mapping[str, Split], params: Params, objections: list[str]
 ) -> tuple[Decision, list[dict[str, Any]]]:
     candidate, test, threads = models["candidate"], splits["test"], params.compute.threads
     floors = getattr(params.gates[candidate.dataset], candidate.kind)  # type: ignore[index]
-    if judge:
-        generators, real = score_generators(models, judge, splits, params.evaluate, threads)
+    if judges:
+        generators, real = score_generators(models, judges["cnn"], splits, params.evaluate, threads)
         gates = check_floors(candidate.kind, TASKS[candidate.kind].rules, generators["candidate"].measures, floors)
         objections = objections + broken_floors(gates)
         if "champion" not in models:
@@ -183,11 +184,11 @@ def _judge(
 
 
 def _judge_paired(
-    models: Models, splits: Mapping[str, Scenes | Split], params: Params, objections: list[str]
+    models: Models, judges: Models, splits: Mapping[str, Scenes | Split], params: Params, objections: list[str]
 ) -> tuple[Decision, list[dict[str, Any]]]:
     candidate = models["candidate"]
     task = TASKS[candidate.kind]
-    scores = score_paired(models, task, splits, params.compute.threads)
+    scores = score_paired(models, task, judges, splits, params.compute.threads)
     floors = getattr(params.gates[candidate.dataset], task.name)  # type: ignore[index]
     gates = check_floors(task.name, task.rules, scores["candidate"].measures, floors)
     objections = objections + broken_floors(gates)
@@ -197,11 +198,38 @@ def _judge_paired(
     return judge_paired(scores["candidate"], scores["champion"], rule.paired, rule, seed, objections), gates
 
 
-def _generator_judge(client: MlflowClient, dataset: str, folder: Path) -> RegisteredModel:
-    """The CNN in whose features generators are compared: the champion, or the candidate while there is none."""
-    name = f"{dataset}-cnn"
-    alias = CHAMPION if alias_version(client, name, CHAMPION) else CANDIDATE
-    return fetch(find(client, f"{name}@{alias}", alias), folder / "judge", store_uri())
+def _judges(client: MlflowClient, candidate: RegisteredModel, folder: Path) -> Models:
+    """The registered models that take part in judging a candidate, by kind."""
+    kinds = TASKS[candidate.kind].judges
+    return {kind: fetch(_judge_version(client, candidate, kind), folder / "judges", store_uri()) for kind in kinds}
+
+
+def _judge_version(client: MlflowClient, candidate: RegisteredModel, kind: str) -> ModelVersion:
+    """The champion; while there is none, the version that was packaged with the candidate, known by its weights.
+
+    Raises:
+        UserError: neither is there.
+    """
+    name = f"{candidate.dataset}-{kind}"
+    number = alias_version(client, name, CHAMPION)
+    if number is None and candidate.named_files:
+        condition = f"name = '{name}' AND tags.`model.sha256` = '{candidate.judged_by[kind]}'"
+        found: Iterator[ModelVersion] = every(client.search_model_versions, condition)
+        number = max((int(version.version) for version in found), default=None)
+    elif number is None:
+        number = alias_version(client, name, CANDIDATE)
+    if number is None:
+        raise UserError(
+            f"{candidate.title} is judged with the help of a registered {kind}, and there is neither a champion of "
+            f"{name} nor the version that was packaged with it. Run first: deepdigits promote {name}, after make repro "
+            "where there is none"
+        )
+    return client.get_model_version(name, str(number))
+
+
+def _named(role: str, judge: RegisteredModel) -> dict[str, Any]:
+    hashes = {key: judge.tags.get(key) for key in ("package.sha256", "model.sha256", "onnx.sha256")}
+    return {"role": role, "name": judge.name, "version": judge.version, **hashes}
 
 
 def _intent(client: MlflowClient, models: Models, decision: Decision) -> Intent:

@@ -81,10 +81,10 @@ Paired bootstrap over test images, {{ n.bootstrap_rounds }} rounds. Cost, over t
 {% for key in origin_keys %}
 | {{ key }} | `{{ origin.candidate.get(key, "unknown") }}` |{{ " `" ~ origin.champion.get(key, "unknown") ~ "` |" if champion }}
 {% endfor %}
-{% if judge %}
+{% for judge in judges %}
 
-FID, coverage and the digit read are by the CNN {{ judge }}.
-{% endif %}
+{{ judge.role }} {{ judge.name }} version {{ judge.version }} (weights `{{ judge["model.sha256"] }}`, ONNX `{{ judge["onnx.sha256"] }}`).
+{% endfor %}
 """
 
 ORIGIN_KEYS = (
@@ -94,7 +94,7 @@ ORIGIN_KEYS = (
 
 
 def decision_record(subject: str, decision: Decision, facts: Mapping[str, Any]) -> str:
-    """Fill the record; `facts` are champion, test_images, dataset, gates, origin and judge."""
+    """Fill the record; `facts` are champion, test_images, dataset, gates, origin and judges."""
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["figure"] = lambda value: f"{value:.4g}" if isinstance(value, float) else str(value)
     template = environment.from_string(RECORD)

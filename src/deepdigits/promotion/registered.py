@@ -14,13 +14,14 @@ from mlflow.entities.model_registry import RegisteredModel as RegisteredModelEnt
 from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
-from deepdigits.files import file_sha256
+from deepdigits.files import file_sha256, sha256
+from deepdigits.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 from deepdigits.promotion.transaction import alias_version
 
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """One version; `files` holds model.onnx, model.json, golden.npz and model_card.md."""
+    """One version; `files` holds what was packaged, and the folder above it what MLflow has put beside it."""
 
     name: str
     version: int
@@ -44,6 +45,16 @@ class RegisteredModel:
     @property
     def title(self) -> str:
         return f"{self.name} version {self.version}"
+
+    @property
+    def named_files(self) -> dict[str, str]:
+        """The SHA-256 of each file by its path; empty if it was registered before files were named by hash."""
+        return {key.removeprefix(FILE_TAG): value for key, value in self.tags.items() if key.startswith(FILE_TAG)}
+
+    @property
+    def judged_by(self) -> dict[str, str]:
+        """The SHA-256 of the weights of the models by which its registered figures were judged, as far as it says."""
+        return read_contents(self.files).judged_by if self.named_files else {}
 
 
 def parse_reference(reference: str) -> tuple[str, str | None, int | None]:
@@ -90,23 +101,44 @@ def fetch(version: ModelVersion, into: Path, uri: str) -> RegisteredModel:
     """Download the files of a version.
 
     Raises:
-        UserError: a file is missing, or the ONNX file is not the one that was registered.
+        UserError: a file is missing, or not the one that was registered.
     """
     source = f"models:/{version.name}/{version.version}"
     folder = into / f"{version.name}-{version.version}"
     folder.mkdir(parents=True)
     try:
-        local = mlflow.artifacts.download_artifacts(f"{source}/artifacts", dst_path=str(folder), tracking_uri=uri)
+        local = mlflow.artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=uri)
     except (MlflowException, OSError) as error:
         raise UserError(f"The files of {version.name} version {version.version} cannot be read: {error}") from None
     tags = dict(version.tags)
-    model = RegisteredModel(version.name, int(version.version), str(version.run_id), tags, Path(local))
-    if not model.onnx.is_file() or file_sha256(model.onnx) != tags.get("onnx.sha256"):
+    model = RegisteredModel(version.name, int(version.version), str(version.run_id), tags, Path(local) / "artifacts")
+    if fault := _fault(model):
         raise UserError(
-            f"{model.title}: the registered ONNX file is missing or not the one that was registered "
-            f"(SHA-256 {tags.get('onnx.sha256')}). Register it anew: deepdigits summary"
+            f"{model.title}: {fault} Put the store's files back, or delete the version (make ui) and register it anew: "
+            "deepdigits summary"
         )
     return model
+
+
+def _fault(model: RegisteredModel) -> str | None:
+    """The first thing by which a version's files are not those that were registered, as a sentence."""
+    named = {"artifacts/model.onnx": str(model.tags.get("onnx.sha256")), **model.named_files}
+    for path, expected in named.items():
+        file = model.files.parent / path
+        found = file_sha256(file) if file.is_file() else "missing"
+        if found != expected:
+            return f"{path} is {found[:12]}, not the one that was registered ({expected[:12]})."
+    weights = str(model.tags.get("model.sha256"))
+    packaged = file_sha256(model.files / CONTENTS) if model.named_files else _old_sha256(model.files, weights)
+    if packaged != model.tags.get("package.sha256"):
+        return "its files are not together what was registered (package.sha256)."
+    return find_fault(model.files, model.files.parent, weights) if model.named_files else None
+
+
+def _old_sha256(files: Path, weights: str) -> str:
+    """What names the package of a version that was registered before files were named by hash."""
+    hashes = [file_sha256(files / name) if (files / name).is_file() else "missing" for name in FILES]
+    return sha256("".join([weights, *hashes]).encode())
 
 
 def measures_of(client: MlflowClient, version: ModelVersion) -> dict[str, float]:

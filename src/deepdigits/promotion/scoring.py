@@ -27,7 +27,7 @@ from deepdigits.evaluation.generated import (
 from deepdigits.evaluation.robustness import corrupted_accuracy
 from deepdigits.files import sha256
 from deepdigits.inference import probabilities
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, latencies
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, latencies, open_model
 from deepdigits.promotion.registered import RegisteredModel
 from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, PairedScore
 from deepdigits.synthesis import classifier_of_generated
@@ -101,11 +101,16 @@ def covered(real: np.ndarray, fake: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def score_paired(
-    models: Mapping[str, RegisteredModel], task: Task, splits: Mapping[str, Scenes | Split], threads: int
+    models: Mapping[str, RegisteredModel],
+    task: Task,
+    judges: Mapping[str, RegisteredModel],
+    splits: Mapping[str, Scenes | Split],
+    threads: int,
 ) -> dict[str, PairedScore]:
-    """The score of each model of a task by role."""
+    """The score of each model of a task by role; `judges` are the registered models of `task.judges`."""
     assert task.score
-    inputs, count = task.inputs(splits), len(splits["test"])
+    opened = {kind: open_model(kind, judge.onnx, threads) for kind, judge in judges.items()}
+    inputs, count = task.inputs(splits, opened), len(splits["test"])
     single = [OnnxNetwork(model.onnx).session for model in models.values()]
     feeds = [
         {name: array[row : row + 1] for name, array in inputs.items()} for row in range(min(LATENCY_IMAGES, count))
@@ -113,7 +118,7 @@ def score_paired(
     times = dict(zip(models, latencies(single, feeds), strict=True))
     scores = {}
     for role, model in models.items():
-        judged = task.score(OnnxNetwork(model.onnx, threads).answer(inputs), splits)
+        judged = task.score(OnnxNetwork(model.onnx, threads).answer(inputs), splits, opened)
         measures = {f"{task.name}.test.{key}": value for key, value in judged.measures.items()}
         scores[role] = PairedScore(
             judged.name, judged.statistic, count, measures, parameter_count(model.onnx), times[role]

@@ -18,12 +18,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
-from deepdigits import paths
 from deepdigits.data.manifest import validated_manifest
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, read_json, write_json
+from deepdigits.identity import read_contents
 from deepdigits.promotion import ledger
-from deepdigits.promotion.registered import RegisteredModel, fetch, find, measures_of
+from deepdigits.promotion.registered import RegisteredModel, fetch, find
 from deepdigits.promotion.transaction import CHAMPION, RECORD
 from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
 from deepdigits.tasks.catalogue import TASKS
@@ -40,7 +40,6 @@ class Consignment:
     model: RegisteredModel
     run: Run
     history: Mapping[str, list[tuple[int, float, int]]]
-    measures: Mapping[str, float]
     package: Path
     evidence: Path
 
@@ -57,7 +56,8 @@ def transfer(name: str, source: str, target: str) -> Registered:
     with tempfile.TemporaryDirectory() as folder, _told_of_both(source, target):
         with using_store(source):
             consignment = collect(name, source, Path(folder))
-        manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+        data = TASKS[consignment.model.kind].data
+        manifest = validated_manifest(data.manifest, data.verdict)
         if manifest["sha256"] != consignment.model.tags["dataset.sha256"]:
             raise UserError(f"{consignment.model.title} was made with other data than those here; nothing was copied.")
         with using_store(target):
@@ -94,6 +94,10 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
     client = open_store()
     version = find(client, f"{name}@{CHAMPION}", CHAMPION)
     model = fetch(version, folder, uri)
+    if not model.named_files:
+        raise UserError(
+            f"{model.title} was registered before files were named by hash. Package and promote it anew: make repro"
+        )
     run = client.get_run(model.run_id)
     package, evidence = folder / "package", folder / "evidence"
     evidence.mkdir()
@@ -102,6 +106,7 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
     weights.rename(package / WEIGHTS)
     if file_sha256(package / WEIGHTS) != model.tags["model.sha256"]:
         raise UserError(f"{model.title}: the weights in its training run are not those that were registered.")
+    (model.files.parent / read_contents(model.files).code).rename(package / read_contents(model.files).code)
     for file in PACKAGED_FILES:
         (model.files / file).rename(package / file)
     decisions = ledger.about(client, name, model.version)
@@ -112,7 +117,7 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
         key: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(model.run_id, key)]
         for key in run.data.metrics
     }
-    return Consignment(model, run, history, measures_of(client, version), package, evidence)
+    return Consignment(model, run, history, package, evidence)
 
 
 def deliver(consignment: Consignment, dataset: DatasetIdentity, origin: str) -> Registered:
@@ -126,8 +131,8 @@ def deliver(consignment: Consignment, dataset: DatasetIdentity, origin: str) -> 
     packaged = Packaged(
         task=TASKS[model.kind],
         directory=consignment.package,
+        code=consignment.package,
         dataset=dataset,
-        metrics={key: value for key, value in consignment.measures.items() if key.startswith("test/")},
         history=[],
         description=read_json(consignment.package / "model.json"),
         profile=model.tags["profile"],

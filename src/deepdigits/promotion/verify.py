@@ -10,22 +10,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
 from deepdigits import paths
+from deepdigits.arrays import largest_difference
 from deepdigits.config.loading import parse_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
-from deepdigits.onnx_models import golden_difference
-from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, parse_reference
+from deepdigits.identity import CONTENTS, read_contents
+from deepdigits.onnx_models import golden_arrays, golden_difference
+from deepdigits.packaging import golden_examples
+from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
 from deepdigits.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store, store_uri
 
+WEIGHTS = "model.safetensors"
 LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")
 
 
@@ -51,11 +58,14 @@ def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str]
     version = find(client, reference, default)
     with tempfile.TemporaryDirectory() as folder:
         model = fetch(version, Path(folder), store_uri())
+        tolerance = params.package.onnx_tolerance
         checks = [
             _lock_check(model),
             *_lineage_checks(model),
             _params_check(client.get_run(model.run_id).data.params),
-            _golden_check(model, params.package.onnx_tolerance),
+            *_package_checks(model, measures_of(client, version)),
+            _golden_check(model, tolerance),
+            _weights_check(client, model, tolerance, Path(folder)),
         ]
         if rebuild:
             checks.append(_rebuild_check(model, Path(folder), say))
@@ -122,6 +132,40 @@ def _golden_check(model: RegisteredModel, tolerance: float) -> Check:
     return Check("the ONNX file reproduces its golden examples", worst <= tolerance, detail)
 
 
+def _package_checks(model: RegisteredModel, logged: Mapping[str, float]) -> list[Check]:
+    """That the files are those that were registered, and of one package, `fetch` has made sure of."""
+    question = "every file is named by its hash, and names the weights"
+    if not model.named_files:
+        return [Check(question, False, "registered before files were named by hash; register it anew: make repro")]
+    contents = read_contents(model.files)
+    shown = {key: model.tags[key] for key in contents.measures if key in model.tags}
+    same = all(logged.get(key) == value for key, value in contents.measures.items())
+    same = same and all(value == f"{contents.measures[key]:.6g}" for key, value in shown.items())
+    detail = f"{len(contents.measures)} figures, as in {CONTENTS}" if same else f"others than in {CONTENTS}"
+    return [
+        Check(question, True, f"{len(model.named_files)} files of the weights {contents.weights_sha256[:12]}"),
+        Check("the figures it shows are those of its weights", same, detail),
+    ]
+
+
+def _weights_check(client: MlflowClient, model: RegisteredModel, tolerance: float, folder: Path) -> Check:
+    """The ONNX file and the weights that PyTorch has are of one training: both give the golden examples."""
+    question = "the weights in its training run give its golden examples"
+    try:
+        path = Path(client.download_artifacts(model.run_id, f"weights/{WEIGHTS}", str(folder)))
+    except (MlflowException, OSError):
+        return Check(question, False, "the run has no weights")
+    found, expected = file_sha256(path), model.tags.get("model.sha256")
+    if found != expected:
+        return Check(question, False, f"the run has the weights {found[:12]}, the version is of {str(expected)[:12]}")
+    shutil.copy(model.files / "model.json", path.with_suffix(".json"))
+    task = TASKS[model.kind]
+    inputs, answers = golden_arrays(model.files / "golden.npz")
+    given = golden_examples(task.exported(task.load(path)), inputs).outputs
+    worst = max(largest_difference(given[name], answer) for name, answer in answers.items())
+    return Check(question, worst <= tolerance, f"largest difference {worst:.2g}, allowed {tolerance:g}")
+
+
 def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], None]) -> Check:
     """Run the whole pipeline of the version's commit in a worktree with an empty cache and a store of its own."""
     question = "rebuilt from its commit, it has the same bytes"
@@ -151,7 +195,7 @@ def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
     """The registered files, and beside them all that the version's dvc.lock names: data, figures, metrics, report."""
     made = tree / paths.MODELS / model.kind
     wanted = {"model.safetensors": model.tags.get("model.sha256"), "model.onnx": model.tags.get("onnx.sha256")}
-    wanted |= {name: file_sha256(model.files / name) for name in ("golden.npz", "model.json", "model_card.md")}
+    wanted |= {path.name: file_sha256(path) for path in sorted(model.files.iterdir())}
     other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
     named = ""
     if commit := _commit_with(model):

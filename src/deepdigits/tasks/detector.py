@@ -30,7 +30,7 @@ from deepdigits.models.detector import (
 )
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
-from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Task
+from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Judges, Task
 
 FACTORS = (1, 2, 3, 4)  # by which scenes are made smaller, to find what is larger
 SHOWN = 18  # scenes in a picture
@@ -80,7 +80,7 @@ def evaluate(network: Detector, figures: Path) -> dict[str, float]:
     return measures
 
 
-def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
+def score(answers: Arrays, splits: Mapping[str, Scenes], _judges: Judges) -> Judged:
     scenes = splits["test"]
     guesses = two_guesses(torch.from_numpy(answers["scores"]), torch.from_numpy(answers["boxes"]))
     found = Found(*(array.numpy() for array in guesses))

@@ -13,16 +13,19 @@ from torch import Tensor, nn
 
 from deepdigits import paths
 from deepdigits.data.batches import to_unit
+from deepdigits.data.pixels import to_bytes
 from deepdigits.data.splits import Split, load_split
 from deepdigits.evaluation.fakes import auc, fakes_measures, roc
 from deepdigits.evaluation.figures import save_image_grid
 from deepdigits.evaluation.plots import save_curves
+from deepdigits.evaluation.swapping import other_digits
 from deepdigits.forging import real_and_fake
 from deepdigits.inference import load_network
 from deepdigits.models.fakes import FakesDetector, fake_probabilities
+from deepdigits.onnx_models import OnnxGenerator, OnnxNetwork
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
-from deepdigits.tasks.task import IMAGES, Card, Interface, Judged, Task
+from deepdigits.tasks.task import IMAGES, Card, Interface, Judged, Judges, Task
 
 FORGED = 0  # seed of the noise that test fakes are drawn from; training has others
 SHOWN = 60  # images in a picture
@@ -47,8 +50,15 @@ def golden_inputs(count: int) -> Arrays:
     return {"images": images[:: len(images) // count][:count]}
 
 
-def inputs(splits: Mapping[str, Split]) -> Arrays:
-    return {"images": real_and_fake(splits["test"], FORGED)[0]}
+def inputs(splits: Mapping[str, Split], judges: Judges) -> Arrays:
+    """The test images and as many fakes, as `deepdigits.forging.forge` makes them, by registered models."""
+    test, generator, swapper = splits["test"], judges["gan"], judges["swap"]
+    assert isinstance(generator, OnnxGenerator)
+    assert isinstance(swapper, OnnxNetwork)
+    fakes = generator.draw_many(test.labels, FORGED)
+    asked = {"images": test.images[1::2], "digit": other_digits(test.labels)[1::2]}
+    fakes[1::2] = to_bytes(swapper.answer(asked)["swapped"])
+    return {"images": np.concatenate([test.images, fakes])}
 
 
 def evaluate(network: FakesDetector, figures: Path) -> dict[str, float]:
@@ -67,7 +77,7 @@ def evaluate(network: FakesDetector, figures: Path) -> dict[str, float]:
     return fakes_measures(found)
 
 
-def score(answers: Arrays, _splits: Mapping[str, Split]) -> Judged:
+def score(answers: Arrays, _splits: Mapping[str, Split], _judges: Judges) -> Judged:
     real, fake = np.split(answers["fake"], 2)
 
     def area(weights: np.ndarray) -> float:
@@ -128,6 +138,7 @@ FAKES = Task(
         "false_alarms.png": "The real digits most surely called fakes.",
     },
     evaluate=evaluate,
+    judges={"gan": "Fakes drawn from noise are by the GAN", "swap": "Swapped fakes are by the swap"},
     inputs=inputs,
     score=score,
 )

@@ -54,7 +54,7 @@ FIGURES = """\
 | precision, density | {{ "%.3f"|format(metrics.precision) }}, {{ "%.3f"|format(metrics.density) }} |
 | variety inside a class, over that of real images: mean, least | {{ "%.3f"|format(metrics.diversity) }}, {{ "%.3f"|format(metrics.diversity_min) }} |
 | read by the CNN as the digit asked for (95 % interval) | {{ "%.2f"|format(100 * metrics.class_accuracy) }} % ({{ "%.2f"|format(100 * metrics.class_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.class_accuracy_high) }}) |
-| accuracy on real test images of a CNN trained on generated ones alone (95 % interval) | {{ "%.2f"|format(100 * metrics.synthetic_accuracy) }} % ({{ "%.2f"|format(100 * metrics.synthetic_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.synthetic_accuracy_high) }}) |
+| accuracy on real test images of CNNs trained on generated ones alone, together (95 % interval) | {{ "%.2f"|format(100 * metrics.synthetic_accuracy) }} % ({{ "%.2f"|format(100 * metrics.synthetic_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.synthetic_accuracy_high) }}) |
 | distance to the nearest training image, over that of real test images: median, lowest percent | {{ "%.3f"|format(metrics.novelty) }}, {{ "%.3f"|format(metrics.novelty_lowest_percent) }} |
 | share that fools its own discriminator, and one trained anew (0.5 is ideal) | {{ "%.3f"|format(metrics.fool_rate) }}, {{ "%.3f"|format(metrics.fool_rate_fresh) }} |
 | training ended by | {{ metrics.stopped_by }} after {{ metrics.epochs }} epochs |
@@ -78,6 +78,7 @@ GAN = Task(
         "min_novelty": ("novelty", +1),
     },
     headlines=("test/fid", "test/fid_floor", "test/coverage", "test/class_accuracy"),
+    judges={"cnn": "FID, coverage and the digit read are by the CNN"},
     summary=summary,
     card=Card(
         network="the generator of a class-conditional GAN, averaged over training",

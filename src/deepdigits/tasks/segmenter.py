@@ -23,7 +23,7 @@ from deepdigits.models.segmenter import Segmenter, name_pixels
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import images as served
 from deepdigits.restoring import restore
-from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Task
+from deepdigits.tasks.task import SCENES, Card, Interface, Judged, Judges, Task
 
 SHOWN = 8  # scenes in a picture
 
@@ -59,7 +59,7 @@ def evaluate(network: Segmenter, figures: Path) -> dict[str, float]:
     return measures
 
 
-def score(answers: Arrays, splits: Mapping[str, Scenes]) -> Judged:
+def score(answers: Arrays, splits: Mapping[str, Scenes], _judges: Judges) -> Judged:
     scenes = splits["test"]
     by_scene = confusions(scenes.semantic, answers["semantic"])
 

@@ -26,13 +26,14 @@ from deepdigits.evaluation.swapping import (
     swap_measures,
 )
 from deepdigits.inference import load_network, probabilities
+from deepdigits.measures import weights_file
 from deepdigits.models.classifier import CLASSES
 from deepdigits.models.swap import Swapper, digits_read, style_codes, swap_digits
+from deepdigits.onnx_models import OnnxClassifier
 from deepdigits.packaging import Arrays, Exported
 from deepdigits.pyfunc import swap as served
-from deepdigits.tasks.task import IMAGES, Card, Interface, Judged, Task
+from deepdigits.tasks.task import IMAGES, Card, Interface, Judged, Judges, Task
 
-JUDGE = paths.MODELS / "cnn" / "model.safetensors"  # it takes no part in training the swap
 SHOWN = 60  # misread swaps in a picture
 STYLE = ("slant, radians", "thickness, pixels")
 SPLITS = ("test", "train")
@@ -67,7 +68,7 @@ def probed(train: Split) -> Split:
     return Split(train.images[:PROBED], train.labels[:PROBED])
 
 
-def inputs(splits: Mapping[str, Split]) -> Arrays:
+def inputs(splits: Mapping[str, Split], _judges: Judges) -> Arrays:
     """The test images, and after them those that the probes learn from."""
     test, known = splits["test"], probed(splits["train"])
     return {
@@ -83,7 +84,7 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     wanted = other_digits(test.labels)
     swapped = swap_digits(network, test.images, wanted)
     back = swap_digits(network, swapped, test.labels)
-    read = read_by_judge(swapped)
+    read = probabilities(load_network(weights_file("cnn")), swapped).argmax(axis=1)
     sources, swaps = styles(test.images), styles(swapped)
     save_table(network, test, figures)
     save_misread(test.images, swapped, read != wanted, figures)
@@ -98,11 +99,13 @@ def evaluate(network: Swapper, figures: Path) -> dict[str, float]:
     }
 
 
-def score(answers: Arrays, splits: Mapping[str, Split]) -> Judged:
+def score(answers: Arrays, splits: Mapping[str, Split], judges: Judges) -> Judged:
+    reader = judges["cnn"]
+    assert isinstance(reader, OnnxClassifier)
     test, known = splits["test"], probed(splits["train"])
     wanted = other_digits(test.labels)
     swapped, codes = to_bytes(answers["swapped"][: len(test)]), answers["style"]
-    read = read_by_judge(swapped)
+    read = reader.probabilities(swapped).argmax(axis=1)
     sources, swaps, right = styles(test.images), styles(swapped), read == wanted
 
     def worth(weights: np.ndarray) -> float:
@@ -111,10 +114,6 @@ def score(answers: Arrays, splits: Mapping[str, Split]) -> Judged:
     name = "mean of identity, slant and thickness"
     probes = probe_measures(codes[len(test) :], known.labels, codes[: len(test)], test.labels, PROBE_SEED)
     return Judged(name, worth, {**swap_measures(sources, swaps, read, wanted), **probes})
-
-
-def read_by_judge(images: np.ndarray) -> np.ndarray:
-    return np.asarray(probabilities(load_network(JUDGE), images).argmax(axis=1))
 
 
 def save_table(network: Swapper, test: Split, figures: Path) -> None:
@@ -196,6 +195,7 @@ SWAP = Task(
     },
     evaluate=evaluate,
     splits=SPLITS,
+    judges={"cnn": "The digits of the swaps are read by the CNN"},  # it takes no part in training the swap
     inputs=inputs,
     score=score,
 )

@@ -12,7 +12,10 @@ from mlflow.models import ModelSignature
 from torch import nn
 
 from deepdigits import paths
+from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork
 from deepdigits.packaging import Arrays, Exported
+
+Judges = Mapping[str, OnnxClassifier | OnnxGenerator | OnnxNetwork]  # registered models by name of their task
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Interface:
     example: Callable[[Arrays], Any]
 
 
-def _images(splits: Mapping[str, Any]) -> Arrays:
+def _images(splits: Mapping[str, Any], _judges: Judges) -> Arrays:
     return {"images": splits["test"].images}
 
 
@@ -86,8 +89,10 @@ class Task:
         pictures: what that section shows: files in reports/figures/NAME, and what they are.
         evaluate: the network and a folder for pictures -> measures of the test data, where `evaluate_task` does that.
         splits: of its data, that `inputs` and `score` are given by name; the test data are among them.
-        inputs: the splits -> what the packaged model is asked, by name.
-        score: its answers by name and the splits -> what they are worth, where `deepdigits promote` decides by that.
+        judges: the tasks whose models take part in judging this one, and what each of them does, for a reader.
+        inputs: the splits and the judges -> what the packaged model is asked, by name.
+        score: its answers by name, the splits and the judges -> what they are worth, where `deepdigits promote` decides
+            by that.
     """
 
     name: str
@@ -105,5 +110,6 @@ class Task:
     pictures: Mapping[str, str] = field(default_factory=dict)
     evaluate: Callable[[Any, Path], dict[str, float]] | None = None
     splits: tuple[str, ...] = ("test",)
-    inputs: Callable[[Mapping[str, Any]], Arrays] = _images
-    score: Callable[[Arrays, Mapping[str, Any]], Judged] | None = None
+    judges: Mapping[str, str] = field(default_factory=dict)
+    inputs: Callable[[Mapping[str, Any], Judges], Arrays] = _images
+    score: Callable[[Arrays, Mapping[str, Any], Judges], Judged] | None = None

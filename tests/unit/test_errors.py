@@ -1,0 +1,83 @@
+"""What the machine or the store denies ends a command with one message; a defect of ours keeps its traceback."""
+
+import os
+import socket
+import sqlite3
+import ssl
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from deepdigits.errors import exits_cleanly
+
+
+def asks_for_an_unknown_host() -> None:
+    socket.create_connection(("no.such.host.invalid", 80))
+
+
+def binds_an_address_of_another_kind() -> None:
+    with socket.socket() as server:
+        server.bind(("::1", 0))
+
+
+def opens_a_missing_file() -> None:
+    os.open("missing/file", os.O_RDONLY)
+
+
+def opens_a_missing_file_by_bytes() -> None:
+    os.open(b"missing/file", os.O_RDONLY)
+
+
+def fails_in_tls() -> None:
+    raise ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")  # its number is no errno
+
+
+def fills_a_database() -> None:
+    with sqlite3.connect(":memory:") as database:
+        database.execute("PRAGMA max_page_count = 1")
+        database.execute("CREATE TABLE t (x)")
+
+
+def fills_a_database_by_sqlalchemy() -> None:
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 1"))
+        connection.execute(text("CREATE TABLE t (x)"))
+
+
+DENIALS = [
+    (asks_for_an_unknown_host, "The host that was named cannot be used: "),
+    (binds_an_address_of_another_kind, "The host that was named cannot be used: "),
+    (opens_a_missing_file, "No such file or directory (missing/file)."),
+    (opens_a_missing_file_by_bytes, "No such file or directory (missing/file)."),
+    (fails_in_tls, "[SSL: WRONG_VERSION_NUMBER] wrong version number."),
+    (fills_a_database, "The database of the MLflow store failed: database or disk is full."),
+    (fills_a_database_by_sqlalchemy, "The database of the MLflow store failed: database or disk is full."),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "again"), [("__main__", "run `dvc repro` again"), ("deepdigits.cli", "the command")]
+)
+@pytest.mark.parametrize(("fails", "said"), DENIALS)
+def test_what_is_denied_is_one_message(
+    fails: Callable[[], None],
+    said: str,
+    module: str,
+    again: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fails, "__module__", module)
+    with pytest.raises(SystemExit) as ended:
+        exits_cleanly(fails)()
+    assert ended.value.code == 1
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert said in message
+    assert again in message
+    assert "Unknown error" not in message
+
+
+def test_a_defect_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        exits_cleanly(lambda: print(1 / 0))()

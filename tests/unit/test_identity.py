@@ -1,0 +1,273 @@
+"""A package is one thing: what is not of one training is named before it is registered, and when it is fetched."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepdigits import paths
+from deepdigits.arrays import largest_difference, read_arrays
+from deepdigits.config.classifiers import CnnNet
+from deepdigits.config.release import Package
+from deepdigits.data.manifest import describe
+from deepdigits.data.splits import Split, save_split, subset
+from deepdigits.errors import UserError
+from deepdigits.files import file_sha256, read_json, sha256, write_json, write_npz, write_text
+from deepdigits.identity import CONTENTS, FILES
+from deepdigits.lineage import Lineage
+from deepdigits.measures import weights_file, weights_named
+from deepdigits.models.cnn import Cnn
+from deepdigits.packaged import describe_package, read_packaged
+from deepdigits.promotion.registered import RegisteredModel, fetch
+from deepdigits.registry import register
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tracking import DatasetIdentity, open_store, stage_run, store_uri
+from deepdigits.weights import save_network
+from pipelines.package import package_model
+from tests.conftest import forget_stores
+
+CNN = TASKS["cnn"]
+FIGURES = Path("reports/metrics/evaluate.json")
+CARD = Path("models/cnn/model_card.md")
+
+
+def train(seed: int) -> None:
+    """Weights and description of a CNN."""
+    torch.manual_seed(seed)
+    config = CnnNet(widths=(4, 4, 4, 8, 8))
+    save_network("cnn", config, Cnn(config).state_dict(), weights_file("cnn"))
+
+
+def evaluate() -> None:
+    write_json(FIGURES, {"cnn.test.accuracy": 0.5, "cnn.test.errors": 7, **weights_named("cnn", [])})
+
+
+def package() -> None:
+    package_model(CNN, Package(onnx_tolerance=1e-4, golden_examples=4))
+    write_text(CARD, f"# CNN\n\nWeights: SHA-256 `{file_sha256(weights_file('cnn'))}`.\n")
+    describe_package(CNN)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope="module")
+def made(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A CNN, trained on nothing, packaged and registered."""
+    root = tmp_path_factory.mktemp("identity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        forget_stores()
+        few = subset(digits_train, 20, 0)
+        save_split(few, paths.split_file("validation"))
+        manifest = describe("digits", {"train": few}, {}, 0)
+        write_json(paths.MANIFEST, manifest)
+        write_text(Path("reports/plots/train_cnn.csv"), "epoch,val/accuracy\n1,0.5\n")
+        train(0)
+        evaluate()
+        package()
+        tags = {"model.sha256": file_sha256(weights_file("cnn"))}
+        lineage = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, False, "e" * 64)
+        with stage_run(lineage, DatasetIdentity.of(manifest), "train_cnn", tags, "training") as run:
+            run.params({"net": {"widths": 4}})
+        register(read_packaged(CNN, "smoke"))
+        yield root
+        forget_stores()
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    forget_stores()
+    yield tmp_path / "here"
+    forget_stores()
+
+
+def refused() -> str:
+    with pytest.raises(UserError) as error:
+        register(read_packaged(CNN, "smoke"))
+    assert "Nothing was registered. Run: dvc repro" in str(error.value)
+    assert len(open_store().search_model_versions("name = 'digits-cnn'")) == 1
+    return str(error.value)
+
+
+def test_weights_of_another_training_are_not_registered(here: Path) -> None:
+    before = file_sha256(weights_file("cnn"))[:12]
+    train(1)
+    now = file_sha256(weights_file("cnn"))[:12]
+    said = refused()
+    assert said.startswith(f"{FIGURES} is not about these weights")
+    assert before in said
+    assert f"models/cnn/model.safetensors is {now}" in said
+    evaluate()
+    assert f"models/cnn is no whole package: package.json is of the weights {before}" in refused()
+    package()
+    assert register(read_packaged(CNN, "smoke")).version == 2
+
+
+@pytest.mark.parametrize("name", [*FILES, "model.safetensors", CONTENTS])
+def test_a_flipped_byte_in_a_packaged_file_is_named_and_nothing_is_registered(name: str, here: Path) -> None:
+    path = Path("models/cnn") / name
+    flip(path)
+    if name == CONTENTS:
+        with pytest.raises(UserError, match=r"package.json|no whole package"):
+            read_packaged(CNN, "smoke")
+    elif name == "model.json":  # JSON that cannot be read is named as such
+        with pytest.raises(UserError, match=r"models/cnn.*model.json"):
+            read_packaged(CNN, "smoke")
+    else:
+        assert name in refused()
+
+
+def test_figures_changed_since_packaging_are_not_registered(here: Path) -> None:
+    write_json(FIGURES, {**read_json(FIGURES), "cnn.test.accuracy": 0.99})
+    assert f"{FIGURES} has other figures" in refused()
+
+
+def other_golden() -> None:
+    path = Path("models/cnn/golden.npz")
+    write_npz(path, {**read_arrays(path), "weights_sha256": np.array("0" * 64)})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("golden.npz", other_golden),
+        ("model_card.md", lambda: write_text(CARD, "# CNN\n")),
+        ("model.onnx", lambda: shutil.copy("other.onnx", "models/cnn/model.onnx")),
+    ],
+)
+def test_a_file_that_names_other_weights_is_of_no_package(name: str, change: Callable[[], None], here: Path) -> None:
+    kept = Path("models/cnn/model.onnx").read_bytes()
+    Path("other.onnx").write_bytes(kept.replace(file_sha256(weights_file("cnn")).encode(), b"1" * 64))
+    change()
+    describe_package(CNN)
+    assert f"{name} is of the weights" in refused()
+
+
+def fetched(folder: Path) -> RegisteredModel:
+    return fetch(open_store().get_model_version("digits-cnn", "1"), folder, store_uri())
+
+
+def test_every_file_of_a_version_is_named_and_a_flipped_byte_in_it_is_found(here: Path) -> None:
+    model = fetched(here / "whole")
+    assert {f"artifacts/{name}" for name in (*FILES, CONTENTS)} | {"classifier.py", "MLmodel"} < set(model.named_files)
+    (root,) = Path("mlruns/artifacts").rglob("MLmodel")
+    for number, path in enumerate(model.named_files):
+        stored = root.parent / path
+        kept = stored.read_bytes()
+        flip(stored)
+        with pytest.raises(UserError, match=rf"digits-cnn version 1: {path} is \w+, not the one that was registered"):
+            fetched(here / f"flipped {number}")
+        stored.unlink()
+        with pytest.raises(UserError, match=f"{path} is missing"):
+            fetched(here / f"missing {number}")
+        stored.write_bytes(kept)
+
+
+def test_tags_changed_behind_the_registry_are_found(here: Path) -> None:
+    client = open_store()
+    client.set_model_version_tag("digits-cnn", "1", "model.sha256", "2" * 64)
+    with pytest.raises(UserError, match=f"and the weights are {'2' * 12}"):
+        fetched(here / "one")
+    for key in client.get_model_version("digits-cnn", "1").tags:
+        if key.startswith("sha256/"):
+            client.delete_model_version_tag("digits-cnn", "1", key)
+    with pytest.raises(UserError, match="package.sha256"):
+        fetched(here / "two")
+
+
+def test_a_version_registered_before_files_were_named_is_held_against_its_package_hash(here: Path) -> None:
+    client, model = open_store(), fetched(here / "new")
+    for key in (key for key in model.tags if key.startswith("sha256/")):
+        client.delete_model_version_tag("digits-cnn", "1", key)
+    hashes = [model.tags["model.sha256"], *(file_sha256(model.files / name) for name in FILES)]
+    client.set_model_version_tag("digits-cnn", "1", "package.sha256", sha256("".join(hashes).encode()))
+    assert fetched(here / "old").judged_by == {}
+    (golden,) = Path("mlruns/artifacts").rglob("golden.npz")
+    flip(golden)
+    with pytest.raises(UserError, match="not together what was registered"):
+        fetched(here / "changed")
+
+
+def member(shape: str, descr: str = "|u1", data: bytes = b"\0" * 8) -> bytes:
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+def archive(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("in_images.npy", data)
+    return path
+
+
+CLAIMS = (
+    "(1000000000000,)", "(1000000, 1000000, 28, 28)", "(9,)", "(7,)", "(-1,)", "(2**60,)", "(8,", "(" * 200, "8",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "data", [*map(member, CLAIMS), member("(1,)", "|O"), member("(0,)", "<U0"), b"", b"\x93NUMPY\x09\x00"]
+)
+def test_arrays_that_claim_more_than_there_is_are_refused(data: bytes, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a.npz cannot be read as arrays"):
+        read_arrays(archive(tmp_path / "a.npz", data))
+
+
+def test_compressed_arrays_and_no_archives_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="compressed"):
+        read_arrays(archive(tmp_path / "bomb.npz", member("(10000000,)", data=bytes(10**7)), zipfile.ZIP_DEFLATED))
+    for name, data in {"text.npz": b"no archive", "none.npz": b""}.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=name):
+            read_arrays(tmp_path / name)
+    with pytest.raises(UserError, match=r"missing.npz"):
+        read_arrays(tmp_path / "missing.npz")
+
+
+def test_arrays_are_read_as_numpy_reads_them(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.asfortranarray(np.eye(3)), "c": np.array("x")}
+    write_npz(tmp_path / "a.npz", arrays)
+    found = read_arrays(tmp_path / "a.npz")
+    assert all((found[name] == array).all() and found[name].dtype == array.dtype for name, array in arrays.items())
+
+
+WHOLE = io.BytesIO()
+np.savez(WHOLE, images=np.arange(12, dtype=np.uint8).reshape(3, 4), labels=np.arange(3))
+
+
+@given(st.lists(st.tuples(st.integers(0, len(WHOLE.getvalue()) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_damaged_arrays_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
+) -> None:
+    data = bytearray(WHOLE.getvalue())
+    for place, value in changes:
+        data[place] = value
+    path = tmp_path_factory.getbasetemp() / "damaged.npz"
+    path.write_bytes(data)
+    try:
+        found = read_arrays(path)
+    except UserError:
+        return
+    assert sum(array.nbytes for array in found.values()) <= len(data)
+
+
+def test_an_answer_that_is_no_number_differs_from_everything() -> None:
+    assert largest_difference(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == np.inf
+    assert largest_difference(np.array([1.0, np.inf]), np.array([1.0, np.inf])) == 0
+    assert largest_difference(np.array([1, 2]), np.array([1.5, 2.0])) == 0.5
