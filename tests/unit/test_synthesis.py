@@ -42,7 +42,9 @@ def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Spl
     train, test = digits
     shipped = read_params(Params, ROOT / "params.yaml").evaluate.synthetic
     fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
-    config = shipped.model_copy(update={"networks": 2, "images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit})
+    config = shipped.model_copy(
+        update={"networks": 2, "images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit}
+    )
     network = classifier_of_generated(partial(draw_images, Copying(train)), config)
     assert (probabilities(network, test.images).argmax(axis=1) == test.labels).mean() > 0.8
 
