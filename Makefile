@@ -19,8 +19,9 @@ endif
 
 VENV := .venv
 PIP  := $(VENV)/bin/pip install --quiet --disable-pip-version-check
-# The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do.
-STAMP := $(VENV)/installed-$(shell cat requirements.lock pyproject.toml | cksum | tr -d ' ')
+# The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do; and when the
+# folder was moved or renamed, since its programs name it.
+STAMP := $(VENV)/installed-$(shell { pwd -P; cat requirements.lock pyproject.toml; } | cksum | tr -d ' ')
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := src
@@ -30,11 +31,14 @@ export ORT_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 
-# A mirror given as a folder means the same from every working copy.
+# What git sets for a hook, an alias or a rebase names the repository that runs it, not the copies that we work in.
+unexport GIT_QUARANTINE_PATH $(shell git rev-parse --local-env-vars 2>/dev/null)
+
+# A mirror given as a folder means the same from every working copy. Its name may have spaces, or begin with ~/.
 ifneq ($(MNIST_MIRROR),)
-ifneq ($(wildcard $(MNIST_MIRROR)),)
-override MNIST_MIRROR := $(abspath $(MNIST_MIRROR))
-endif
+override MNIST_MIRROR := $(shell mirror='$(subst ','\'',$(value MNIST_MIRROR))'; \
+	case $$mirror in ("~/"*) mirror=$$HOME/$$(printf %s "$$mirror" | cut -c 3-);; esac; \
+	CDPATH= cd -- "$$mirror" 2>/dev/null && pwd || printf %s "$$mirror")
 export MNIST_MIRROR
 endif
 

@@ -9,7 +9,6 @@ file in git gathers them over machines. Choices of models are not made here: the
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from deepdigits.errors import UserError, exits_cleanly
 from deepdigits.files import read_json, sha256, write_bytes, write_json
 from deepdigits.lineage import git_state
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.workspace import prepare
+from deepdigits.workspace import child_environment, prepare
 
 SOUND, SHORT, COLLAPSED = "sound", "a tenth of the epochs", "collapsed generator"
 HOW_MANY = 5
@@ -120,8 +119,8 @@ def figures() -> dict[str, float]:
 
 
 def _run(module: str, *arguments: str) -> None:
-    own = {**os.environ, "PYTHONPATH": "src"}
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=COPY, env=own)
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=COPY, env=child_environment(), check=False)
     if done.returncode:
         raise UserError(f"{module} failed in {COPY} with exit code {done.returncode}; see above.")
 

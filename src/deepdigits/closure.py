@@ -30,7 +30,7 @@ def import_closure(modules: Sequence[Path], root: Path) -> set[str]:
 
 def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:
     """The longest attribute chains on the name `params`, as dotted keys of params.yaml."""
-    tree = ast.parse(module.read_text(encoding="utf-8"))
+    tree = ast.parse(module.read_text(encoding="utf-8"), module.name)
     inner = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     keys = set()
     for node in ast.walk(tree):
@@ -53,7 +53,7 @@ def params_read(module: Path, schema_aliases: dict[str, str]) -> set[str]:
 
 def _imports(path: Path, root: Path) -> list[Path]:
     found: set[Path] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), path.name)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

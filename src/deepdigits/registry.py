@@ -22,9 +22,17 @@ from deepdigits.files import file_sha256
 from deepdigits.identity import CONTENTS, FILE_TAG, FILES, Contents, find_fault, read_contents
 from deepdigits.lineage import stage_lineage
 from deepdigits.onnx_models import golden_arrays
-from deepdigits.stores import taking_turns
+from deepdigits.stores import reason, taking_turns
 from deepdigits.tasks.task import Task
-from deepdigits.tracking import DatasetIdentity, experiment_id, find_run, open_store, stage_run, store_uri
+from deepdigits.tracking import (
+    STORE_ERRORS,
+    DatasetIdentity,
+    experiment_id,
+    find_run,
+    open_store,
+    stage_run,
+    store_uri,
+)
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 # With a server, MLflow prints where to look at the run, into what a machine may be reading.
@@ -102,8 +110,10 @@ def register(packaged: Packaged) -> Registered:
             version = existing or _first_of(client, packaged, _create_version(client, packaged))
         client.set_registered_model_alias(packaged.name, CANDIDATE, str(version.version))
         aliases = client.get_model_version(packaged.name, str(version.version)).aliases
-    except MlflowException as error:
-        raise UserError(f"{packaged.name} could not be registered: {error}. Run: make repro, to try again.") from None
+    except STORE_ERRORS as error:
+        raise UserError(
+            f"{packaged.name} could not be registered: {reason(error)}. Run: make repro, to try again."
+        ) from None
     return Registered(packaged.name, int(version.version), sorted(aliases), new=existing is None)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deepdigits.errors import UserError
 from deepdigits.lockcheck import check_lock
 from tests.conftest import ROOT
 
@@ -33,8 +34,10 @@ def tree(tmp_path: Path) -> Path:
          "train_gan: imports src/deepdigits/gates.py, which is no dep in dvc.yaml."),
         ("pipelines/validate.py", "params.profile", '"x"',
          "validate: has the param profile, which it does not read."),
-        ("dvc.yaml", "cmd: python -m pipelines.ingest", "cmd: python -m pipelines.ingest --all",
-         "ingest: its command was 'python -m pipelines.ingest'."),
+        ("dvc.yaml", "cmd: ${python} -m pipelines.ingest", "cmd: ${python} -m pipelines.ingest --all",
+         "ingest: its command was 'env PATH=\"$DVC_ROOT/.venv/bin:$PATH\" PYTHONPATH=\"src:$PYTHONPATH\" "
+         "python -m pipelines.ingest'."),
+        ("pipelines/train_cnn.py", "import", "import!", "train_cnn: invalid syntax (train_cnn.py, line 3)."),
         ("dvc.yaml", "      - reports/figures/gan_progress\n", "",
          "train_gan: made reports/figures/gan_progress when it ran, which is no out now."),
         ("reports/metrics/evaluate.json", '"cnn.test.accuracy": 0.99', '"cnn.test.accuracy": 1.00',
@@ -48,6 +51,38 @@ def test_a_lie_is_found(tree: Path, file: str, old: str, new: str, said: str) ->
     assert old in text
     path.write_text(text.replace(old, new, 1) if old else text + new)
     assert said in check_lock(tree)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stages: {a: {cmd: x, outs: [{path: y}]}}", "stages.a.outs.0.md5: is missing"),
+        ("stages: {a: {outs: []}}", "stages.a.cmd: is missing"),
+        ("stages: {a: {cmd: x, deps: y}}", "stages.a.deps = "),
+        ("stages: {a: x}", "stages.a = "),
+        ("stages: [a]", "stages = "),
+        ("schema: '2.0'", "stages: is missing"),
+        ("stages: {a: {cmd: 2026-01-01}}", "only text, numbers"),
+        ("<<<<<<< HEAD\nstages: {}", "cannot be read as YAML"),
+        ("stages: {a: [}", "cannot be read as YAML"),
+        ("- a", "must hold a mapping"),
+        ("", "must hold a mapping"),
+    ],
+)
+def test_a_lock_that_is_none_is_named_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    (tmp_path / "params.yaml").write_text("{}")
+    (tmp_path / "dvc.lock").write_text(text)
+    with pytest.raises(UserError) as caught:
+        check_lock(tmp_path)
+    assert said in str(caught.value)
+    assert "git checkout dvc.lock" in str(caught.value)
+
+
+def test_a_pipeline_that_is_none_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {deps: [x], params: [], outs: [{}]}}")
+    with pytest.raises(UserError, match=r"(?s)stages.a.cmd: is missing.*stages.a.outs.0"):
+        check_lock(tmp_path)
 
 
 def test_a_stage_that_read_something_else_is_found(tree: Path) -> None:

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.errors import UserError
 from deepdigits.files import sha256, write_text
+from deepdigits.stores import reason
 from deepdigits.tracking import experiment_id
 
 EXPERIMENT = "registry"
@@ -165,5 +166,5 @@ def _ledger_run(client: MlflowClient) -> Run | None:
     try:
         found = decision_runs(client, "tags.`registry.ledger` = 'true'")
     except MlflowException as error:
-        raise UserError(f"The ledger cannot be read: {error}") from None
+        raise UserError(f"The ledger cannot be read: {reason(error)}") from None
     return found[0] if found else None

@@ -17,6 +17,7 @@ from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
 from deepdigits.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 from deepdigits.promotion.transaction import alias_version
+from deepdigits.stores import reason
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,9 @@ def fetch(version: ModelVersion, into: Path, uri: str) -> RegisteredModel:
     try:
         local = mlflow.artifacts.download_artifacts(source, dst_path=str(folder), tracking_uri=uri)
     except (MlflowException, OSError) as error:
-        raise UserError(f"The files of {version.name} version {version.version} cannot be read: {error}") from None
+        raise UserError(
+            f"The files of {version.name} version {version.version} cannot be read: {reason(error)}"
+        ) from None
     tags = dict(version.tags)
     model = RegisteredModel(version.name, int(version.version), str(version.run_id), tags, Path(local) / "artifacts")
     if fault := _fault(model):

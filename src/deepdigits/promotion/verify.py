@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,11 +19,12 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits import paths
 from deepdigits.arrays import largest_difference
-from deepdigits.config.loading import parse_yaml
 from deepdigits.config.params import Params
 from deepdigits.errors import UserError
 from deepdigits.files import file_sha256, sha256
+from deepdigits.git import GitError, git
 from deepdigits.identity import CONTENTS, read_contents
+from deepdigits.lockcheck import locked_outs
 from deepdigits.onnx_models import golden_arrays, golden_difference
 from deepdigits.packaging import golden_examples
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
@@ -31,6 +32,7 @@ from deepdigits.promotion.transaction import CHAMPION, alias_version
 from deepdigits.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tracking import open_store, store_uri
+from deepdigits.workspace import child_environment
 
 WEIGHTS = "model.safetensors"
 LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")
@@ -90,16 +92,18 @@ def _commit_with(model: RegisteredModel) -> str | None:
     """HEAD or the newest commit whose dvc.lock names the model's ONNX file."""
     with model.onnx.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
-    for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").split()):
-        if _outs(_git("show", f"{commit}:dvc.lock")).get(_onnx_path(model)) == md5:
+    for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").decode().split()):
+        if _outs(_file_at(commit, "dvc.lock")).get(_onnx_path(model)) == md5:
             return commit
     return None
 
 
-def _outs(lock: str) -> dict[str, str]:
-    """The MD5 of every output in the text of a dvc.lock."""
-    stages = parse_yaml(lock, "dvc.lock").get("stages", {})
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+def _outs(lock: bytes) -> dict[str, str]:
+    """The MD5 of every output that a dvc.lock names; none where it is missing or damaged."""
+    try:
+        return locked_outs(lock.decode("utf-8", errors="replace"))
+    except UserError:
+        return {}
 
 
 def _lineage_checks(model: RegisteredModel) -> list[Check]:
@@ -111,9 +115,9 @@ def _lineage_checks(model: RegisteredModel) -> list[Check]:
     detail = "changed files beside the commit" if dirty else "nothing but the commit"
     checks.append(Check("it was made from a clean tree", not dirty, detail))
     if known:
-        lock = subprocess.run(["git", "show", f"{commit}:requirements.lock"], capture_output=True, check=False).stdout
-        same = sha256(lock) == model.tags.get("environment.sha256")
-        checks.append(Check("its environment is that commit's requirements.lock", same, sha256(lock)[:12]))
+        lock = sha256(_file_at(commit, "requirements.lock"))
+        same = lock == model.tags.get("environment.sha256")
+        checks.append(Check("its environment is that commit's requirements.lock", same, lock[:12]))
     manifest = TASKS[model.kind].data.manifest
     if manifest.is_file():
         data = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
@@ -178,17 +182,18 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
         if paths.DOWNLOADS.is_dir():  # their bytes are checked again
             shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
         say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage runs, from nothing.")
-        own = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+        own = {key: value for key, value in child_environment().items() if key != "MLFLOW_TRACKING_URI"}
         command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
         subprocess.run(
             [sys.executable, "-m", "dvc", "cache", "dir", "--local", "../cache"], cwd=tree, env=own, check=True
         )
-        done = subprocess.run(command, cwd=tree, env={**own, "PYTHONPATH": "src"}, check=False)
+        done = subprocess.run(command, cwd=tree, env=own, check=False)
         if done.returncode:
             return Check(question, False, f"the pipeline failed in the worktree with exit code {done.returncode}")
         return _compare(question, model, tree)
     finally:
-        subprocess.run(["git", "worktree", "remove", "--force", str(tree)], check=False, capture_output=True)
+        with contextlib.suppress(GitError):
+            git(Path.cwd(), "worktree", "remove", "--force", str(tree))
 
 
 def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
@@ -199,25 +204,36 @@ def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
     other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
     named = ""
     if commit := _commit_with(model):
-        outs = _outs(_git("show", f"{commit}:dvc.lock"))
-        rebuilt = _outs((tree / "dvc.lock").read_text(encoding="utf-8"))
+        outs = _outs(_file_at(commit, "dvc.lock"))
+        rebuilt = _outs((tree / "dvc.lock").read_bytes())
         other += [path for path in outs if rebuilt.get(path) != outs[path]]
         named = f", and all {len(outs)} outputs in dvc.lock"
     detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)}{named} are the same"
     return Check(question, not other, detail)
 
 
-def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
+def _git(*arguments: str) -> bytes:
+    try:
+        return git(Path.cwd(), *arguments)
+    except GitError as error:
         raise UserError(
-            f"git {' '.join(arguments[:2])} failed: {done.stderr.strip()}. Run from a clone of the repository."
-        )
-    return done.stdout
+            f"git {' '.join(arguments[:2])} failed: {error}. Run from the root of a clone of the repository."
+        ) from None
+
+
+def _file_at(commit: str, path: str) -> bytes:
+    """The bytes of a file in a commit; none where the commit has no such file."""
+    try:
+        return git(Path.cwd(), "show", f"{commit}:{path}")
+    except GitError:
+        return b""
 
 
 def _is_known(commit: str) -> bool:
     if not re.fullmatch("[0-9a-f]{40}", commit):
         return False
-    found = subprocess.run(["git", "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, check=False)
-    return found.returncode == 0
+    try:
+        git(Path.cwd(), "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
