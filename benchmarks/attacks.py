@@ -7,6 +7,7 @@ each attack for ten seconds, while the health check is asked a hundred times a s
 from __future__ import annotations
 
 import collections
+import contextlib
 import http.client
 import io
 import json
@@ -132,7 +133,11 @@ def under(port: int, name: str, seconds: float = SECONDS) -> tuple[np.ndarray, d
 
 def memory(process: psutil.Process) -> int:
     """Bytes of a server and of the processes below it that belong to no other."""
-    return sum(one.memory_full_info().uss for one in (process, *process.children(recursive=True)))
+    total = process.memory_full_info().uss
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that read a request has been killed
+            total += one.memory_full_info().uss
+    return int(total)
 
 
 def main() -> None:

@@ -180,6 +180,49 @@ def test_a_digit_is_drawn_on_request(page: Page) -> None:
     assert picture.evaluate("image => image.complete && image.naturalWidth") == 280
 
 
+DAMAGE = """
+import sys
+from pathlib import Path
+import mlflow
+from deepdigits.tracking import open_store
+client, (name, version) = open_store(), sys.argv[1:]
+logged = client.get_logged_model(client.get_model_version(name, version).source.rpartition("/")[2])
+(golden,) = Path(mlflow.artifacts.download_artifacts(logged.artifact_location)).rglob("golden.npz")
+golden.chmod(0o644)
+golden.write_bytes(golden.read_bytes()[:-50])
+client.set_registered_model_alias(name, "champion", version)
+"""
+MOVE = "import sys; from deepdigits.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
+
+
+def broken(url: str) -> list[tuple[str, int, int]]:
+    with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+        return [(one["name"], one["version"], one["served"]) for one in json.load(answer)["broken"]]
+
+
+def test_a_damaged_version_made_champion_is_named_and_its_predecessor_goes_on(
+    server: tuple[subprocess.Popen[bytes], str], champions: Workspace
+) -> None:
+    _, url = server
+    name = read_json(champions.root / "data/processed/manifest.json")["name"] + "-rnn"
+    done = champions.python("-m", "tests.pipeline.changed_model", "rnn", "0.4")
+    assert done.returncode == 0, done.stderr
+    done = champions.python("-c", DAMAGE, name, "2")
+    assert done.returncode == 0, done.stderr
+    deadline = time.monotonic() + 60
+    while not broken(url) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert broken(url) == [(name, 2, 1)]
+    assert models(url)["rnn"] == 1
+    image = np.load(champions.root / "models/cnn/golden.npz")["in_images"][:1].tolist()
+    assert post(f"{url}/v1/classify?model=all", {"images": image})["results"][1]["version"] == 1
+    done = champions.python("-c", MOVE, name, "champion", "1")
+    assert done.returncode == 0, done.stderr
+    while broken(url) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert broken(url) == []
+
+
 def test_a_new_champion_is_served_without_a_lost_request(
     server: tuple[subprocess.Popen[bytes], str], champions: Workspace
 ) -> None:
@@ -199,11 +242,8 @@ def test_a_new_champion_is_served_without_a_lost_request(
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
-    script = (
-        "import sys; from deepdigits.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
-    )
     dataset = read_json(champions.root / "data/processed/manifest.json")["name"]
-    done = champions.python("-c", script, f"{dataset}-cnn", "champion", "2")
+    done = champions.python("-c", MOVE, f"{dataset}-cnn", "champion", "2")
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 30
     while (not versions or versions[-1] != 2) and time.monotonic() < deadline:

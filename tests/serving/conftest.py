@@ -29,6 +29,7 @@ from deepdigits.models.swap import Swapper
 from deepdigits.packaging import Exported, export_onnx
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import KINDS, Served
+from deepdigits.serving.limits import LOCAL
 from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
 from deepdigits.tasks.detector import ExportedDetector
 from deepdigits.tasks.gan import ExportedGenerator
@@ -92,10 +93,10 @@ def app(served: dict[str, Served]) -> ASGIApp:
     watch = StillWatch("mnist", 1)
     watch.current = served
     watch.aliases = {f"mnist-{kind}": {"champion": 3, "candidate": 4} for kind in served}
-    return create_app(watch, 60)
+    return create_app(watch, 60, [*LOCAL, "testserver"])
 
 
 @pytest.fixture
 def client(app: ASGIApp) -> Iterator[TestClient]:
-    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client

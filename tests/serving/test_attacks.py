@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
+
 import numpy as np
 import psutil
 import pytest
 
-from benchmarks.attacks import ATTACKS, memory, send, under
+from benchmarks.attacks import ATTACKS, health, memory, send, under
+from deepdigits.serving.bodies import MAX_BODY
 
 Live = tuple[psutil.Process, int]
 MOST_MEMORY = 2 * 1024**3
@@ -31,3 +35,23 @@ def test_the_health_check_answers_while_the_server_is_attacked(live: Live, name:
     assert np.percentile(taken, 99) < 500
     assert memory(process) < MOST_MEMORY
     assert send(port, ATTACKS[name]()) in EXPECTED[name]
+
+
+def test_unfinished_bodies_do_not_fill_the_memory(live: Live) -> None:
+    """A hundred bodies of 8 MB less a byte; the server keeps eight of them, and tells the others to come again."""
+    process, port = live
+    before, connections, refused = memory(process), [], 0
+    for _ in range(100):
+        one = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connections.append(one)
+        with suppress(OSError):
+            one.sendall(b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % MAX_BODY)
+            one.sendall(bytes(MAX_BODY - 1))
+        one.settimeout(0.01)
+        with suppress(OSError):
+            refused += b" 503 " in one.recv(65536)
+    assert refused > 50
+    assert memory(process) - before < 300 * 2**20
+    assert len(health(port, iter([False] * 20 + [True]).__next__)) == 20
+    for one in connections:
+        one.close()

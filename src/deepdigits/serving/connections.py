@@ -23,7 +23,9 @@ MOST_AHEAD = 16  # requests sent before the first is answered
 class Guarded(HttpToolsProtocol):
     """One connection. Where there are too many, the one that has kept us waiting longest makes room."""
 
-    waits_since: float | None = None
+    wanted: float | None = None  # seconds in which what we wait for has to come
+    timed: float | None = None  # the same, as the timer has it; a request that comes at once needs none
+    since = 0.0
     timer: asyncio.TimerHandle | None = None
     received = 0  # of the current message, with all that is no body
     delivered = 0  # of its body
@@ -33,28 +35,32 @@ class Guarded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
-            waiting = [one for one in self.connections if isinstance(one, Guarded) and one.waits_since is not None]
-            dropped = min(waiting, key=lambda one: one.waits_since or 0.0, default=self)
-            dropped._met()
+            waiting = [one for one in self.connections if isinstance(one, Guarded) and one.timer is not None]
+            dropped = min(waiting, key=lambda one: one.since, default=self)
+            dropped._expect(None)
             dropped.transport.abort()
             if dropped is self:
                 return
         self._expect(HEADER_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._met()
+        self._expect(None)
         if self.answering is not None:  # which is not the last one, where others were sent ahead
             self.answering.disconnected = True
             self.answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._expect(HEADER_SECONDS)
+        if self.wanted is None and (self.cycle is None or self.cycle.response_complete):
+            self.wanted = HEADER_SECONDS
         self.chunk = len(data)
         self.received += self.chunk
         super().data_received(data)
-        if self.received > MAX_HEADER + FRAMING * self.delivered and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self.wanted != self.timed:
+            self._expect(self.wanted)
+        if self.received > MAX_HEADER + FRAMING * self.delivered:
             self._refuse(431, f"What is no body is longer than {MAX_HEADER:,} bytes.")
 
     def on_message_begin(self) -> None:
@@ -66,14 +72,14 @@ class Guarded(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_AHEAD:
             raise ValueError("too many requests ahead")  # which the parser turns into a 400
         super().on_headers_complete()
-        self._expect(BODY_SECONDS)
+        self.wanted = BODY_SECONDS
 
     def on_body(self, body: bytes) -> None:
         self.delivered += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._met()
+        self.wanted = None
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -93,16 +99,14 @@ class Guarded(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
 
-    def _expect(self, seconds: float) -> None:
-        self._met()
-        self.waits_since = self.loop.time()
-        self.timer = self.loop.call_later(seconds, self._give_up, seconds)
-
-    def _met(self) -> None:
-        self.waits_since = None
+    def _expect(self, seconds: float | None) -> None:
+        self.wanted = self.timed = seconds
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        if seconds is not None:
+            self.since = self.loop.time()
+            self.timer = self.loop.call_later(seconds, self._give_up, seconds)
 
     def _give_up(self, seconds: float) -> None:
         if self.pipeline:  # it is we who have not read on
@@ -113,7 +117,7 @@ class Guarded(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: int, detail: str) -> None:
-        self._met()
+        self._expect(None)
         answered = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if not answered:
             response = problem_response(status, detail, {"Connection": "close"})

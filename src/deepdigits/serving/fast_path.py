@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import get_args
 
 from fastapi.responses import Response
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deepdigits.serving.bodies import Reader
@@ -17,7 +16,8 @@ MODELS = {b"": "cnn", **{f"model={name}".encode(): name for name in get_args(Rea
 
 
 class FastPath:
-    """Takes plain requests only: whatever is special in one, `app` answers, and would have answered these the same."""
+    """Takes plain requests only, with bodies that are there whole: whatever is special in one, `app` answers, and would
+    have answered these the same."""
 
     def __init__(self, app: ASGIApp, classify: Callable[[bytes, str], Awaitable[Response]]):
         self.app, self.classify = app, classify
@@ -28,7 +28,7 @@ class FastPath:
             await self.app(scope, receive, send)
             return
         try:
-            response = await self.classify(await Request(scope, receive).body(), model)
+            response = await self.classify((await receive())["body"], model)
         except Problem as problem:
             response = problem.response()
         await response(scope, receive, send)

@@ -29,18 +29,29 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].removeprefix(scope.get("root_path", "")) not in HEALTH:
-            host = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            host = header(scope, b"host")
             if not self.allows(host):
-                detail = f"This server does not answer for the host {host!r}. Allow it: deepdigits serve --allowed-host"
+                shown = host.decode("latin-1")
+                detail = (
+                    f"This server does not answer for the host {shown!r}. Allow it: deepdigits serve --allowed-host"
+                )
                 await Problem(400, detail).response()(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
 
-def hostname(host: str) -> str | None:
+def header(scope: Scope, wanted: bytes, default: bytes = b"") -> bytes:
+    """The first header of a name."""
+    for name, value in scope["headers"]:
+        if name == wanted:
+            return bytes(value)
+    return default
+
+
+def hostname(host: bytes) -> str | None:
     """The name in a Host header, without port and brackets."""
     try:
-        return urlsplit(f"//{host}").hostname
+        return urlsplit(f"//{host.decode('latin-1')}").hostname
     except ValueError:
         return None
 
@@ -108,7 +119,7 @@ class _RefusedError(Exception):
 
 
 def _declared(scope: Scope) -> int:
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    length = header(scope, b"content-length", b"0")
     if not length.isdigit() or len(length) > 19:
         raise _RefusedError(Problem(400, "Content-Length is no length."))
     return int(length)

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from deepdigits.serving.problems import Problem
 
 SECONDS = 10.0  # for one request
+START_SECONDS = 60.0  # for a process to be ready
 MEMORY = 1024**3  # bytes that a reading process may take
 READERS = min(4, os.cpu_count() or 1)
 RUNNERS = 2
@@ -99,15 +100,14 @@ class Readers:
         self.threads.submit(self._ask, os.getpid, ()).result()
 
     def _ask(self, function: Callable[..., Found], arguments: tuple[Any, ...]) -> Found:
-        reader = self._reader()
         try:
+            reader = self._reader()
             reader.pipe.send((function, arguments))
             if not reader.pipe.poll(self.seconds):
                 raise Problem(503, f"Reading this took more than {self.seconds:g} seconds and was ended.", RETRY_AFTER)
             answer: Found | BaseException = reader.pipe.recv()
         except (Problem, EOFError, OSError) as error:
-            reader.process.kill()
-            del self.own.reader
+            self._drop_reader()
             if isinstance(error, Problem):
                 raise
             log.warning("a process that read a request has died")
@@ -115,6 +115,11 @@ class Readers:
         if isinstance(answer, BaseException):
             raise answer
         return answer
+
+    def _drop_reader(self) -> None:
+        if hasattr(self.own, "reader"):
+            self.own.reader.process.kill()
+            del self.own.reader
 
     def _reader(self) -> Reader:
         if not hasattr(self.own, "reader"):
@@ -131,6 +136,10 @@ class Reader:
         self.process: BaseProcess = context.Process(target=_work, args=(theirs, memory), daemon=True)
         self.process.start()
         theirs.close()
+        if not self.pipe.poll(START_SECONDS):
+            self.process.kill()
+            raise EOFError
+        self.pipe.recv()
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ def _work(pipe: Connection, memory: int | None) -> None:
     os.nice(NICENESS)
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    pipe.send("ready")
     while True:
         try:
             function, arguments = pipe.recv()
