@@ -56,8 +56,8 @@ def ledger_run(client: MlflowClient) -> Run | None:
         return client.get_run(run_id)
     except MlflowException as error:
         raise UserError(
-            f"The ledger, run {run_id!r} by the experiment {SETTLED!r}, cannot be read: {reason(error)} If it is lost, set "
-            f"that experiment's tag {RUN_TAG} to another run named ledger in the experiment {EXPERIMENT!r}."
+            f"The ledger, run {run_id!r} by the experiment {SETTLED!r}, cannot be read: {reason(error)} If it is lost, "
+            f"set that experiment's tag {RUN_TAG} to another run named ledger in the experiment {EXPERIMENT!r}."
         ) from None
 
 
