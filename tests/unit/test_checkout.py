@@ -1,0 +1,85 @@
+"""What a checkout and `make` are on other people's machines: line ends, names of folders, callers."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deepdigits.git import git
+from tests.conftest import ROOT
+
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+
+
+def test_a_checkout_has_the_same_bytes_where_git_changes_line_ends(tmp_path: Path) -> None:
+    names = (".gitattributes", ".gitignore", "Makefile", "dvc.yaml", "docs/results.png", "src/deepdigits/git.py")
+    for name in names:
+        (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "one" / name)
+    git(tmp_path / "one", "init", "--quiet")
+    git(tmp_path / "one", "add", "--all")
+    git(tmp_path / "one", *IDENTITY, "commit", "--quiet", "--message", "one")
+    git(tmp_path, "clone", "--quiet", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", "one", "two")
+    for name in names:
+        assert (tmp_path / "two" / name).read_bytes() == (ROOT / name).read_bytes(), name
+
+
+def test_what_the_tools_leave_makes_no_tree_dirty(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    shutil.copy(ROOT / ".gitignore", tmp_path / ".gitignore")
+    git(tmp_path, "add", "--all")
+    left = ("dvc_plots/index.html", "mlruns/mlflow.db", "build/smoke/x", ".cache/downloads/x", ".venv/bin/python")
+    for name in (*left, "models/cnn/model.onnx", "reports/index.html", "src/__pycache__/x.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert git(tmp_path, "status", "--porcelain") == b"A  .gitignore\n"
+
+
+def make(folder: Path, *arguments: str, **environment: str) -> dict[str, str]:
+    """What the recipes of the Makefile see, read by a target of our own."""
+    folder.mkdir(exist_ok=True)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "show.mk").write_text("include Makefile\nshow:\n\t@printf 'STAMP=%s\\0' '$(STAMP)'; env -0\n")
+    kept = {key: value for key, value in os.environ.items() if key != "MNIST_MIRROR" and not key.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "--file", "show.mk", "show", *arguments]
+    done = subprocess.run(command, cwd=folder, env={**kept, **environment}, capture_output=True, check=True)
+    return dict(entry.split("=", 1) for entry in done.stdout.decode().split("\0") if entry)
+
+
+def test_a_moved_folder_has_its_environment_made_anew(tmp_path: Path) -> None:
+    """The programs in it name the folder that they were made in."""
+    before = make(tmp_path / "before")["STAMP"]
+    assert make(tmp_path / "before")["STAMP"] == before
+    assert make(tmp_path / "after")["STAMP"] != before
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ("mirror", "{root}/mirror"),
+        ("my mirror", "{root}/my mirror"),
+        ("{root}/my mirror", "{root}/my mirror"),
+        ("~/my mirror", "{root}/my mirror"),
+        ("it's $here (2)", "{root}/it's $here (2)"),
+        ("https://example.org/a?b=1,2", "https://example.org/a?b=1,2"),
+        ("not there", "not there"),
+    ],
+)
+@pytest.mark.parametrize("by", ["environment", "argument"])
+def test_a_mirror_may_have_any_name(given: str, means: str, by: str, tmp_path: Path) -> None:
+    given, means = (text.format(root=tmp_path) for text in (given, means))
+    for name in ("mirror", "my mirror", "it's $here (2)"):
+        (tmp_path / name).mkdir()
+    if by == "argument":
+        seen = make(tmp_path, f"MNIST_MIRROR={given}", HOME=str(tmp_path))
+    else:
+        seen = make(tmp_path, MNIST_MIRROR=given, HOME=str(tmp_path))
+    assert seen["MNIST_MIRROR"] == means
+
+
+def test_make_in_a_git_hook_works_on_the_copies_that_it_names(tmp_path: Path) -> None:
+    seen = make(tmp_path, GIT_DIR="/x", GIT_INDEX_FILE="/x/index", GIT_QUARANTINE_PATH="/x", GIT_SSH_COMMAND="ssh")
+    assert {key for key in seen if key.startswith("GIT_")} - set(os.environ) == {"GIT_SSH_COMMAND"}
