@@ -19,6 +19,7 @@ TITLES = {
     "overhead": "Overhead of a stage",
     "pixels": "Reading pixel by pixel",
     "serving": "Serving",
+    "photos": "Photographed digits",
 }
 
 
