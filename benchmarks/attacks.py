@@ -71,7 +71,7 @@ def many_swaps() -> Attack:
 ATTACKS: dict[str, Callable[[], Attack]] = {
     "a progressive JPEG with 4,000 scans": lambda: form("/v1/classify", progressive_jpeg()),
     "256 PNGs of 4 megapixels": lambda: form("/v1/classify", *[png(2000, 2000)] * 256),
-    "24 PNGs of 4 megapixels": lambda: form("/v1/classify", *[png(2000, 2000)] * 24),
+    "24 PNGs of 4 megapixels": lambda: form("/v1/detect", *[png(2000, 2000)] * 24),
     "256 images of wrong numbers": wrong_numbers,
     "a PNG of 4,000,000 x 1": lambda: form("/v1/detect", png(4_000_000, 1)),
     "256 digits swapped to all ten": many_swaps,

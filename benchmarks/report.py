@@ -25,6 +25,7 @@ TITLES = {
     "overhead": "Overhead of a stage",
     "pixels": "Reading pixel by pixel",
     "serving": "Serving",
+    "photos": "Photographed digits",
 }
 BAD = (SHORT, COLLAPSED)
 

@@ -48,11 +48,16 @@ def test_uploads_of_28_by_28_are_read_as_they_are(client: TestClient) -> None:
     assert client.post("/v1/classify", files=files).json() == by_json
 
 
-def test_a_large_jpeg_is_read(client: TestClient) -> None:
-    buffer = io.BytesIO()
-    Image.new("RGB", (300, 200), "white").save(buffer, "JPEG")
-    answer = client.post("/v1/classify", files=[("files", ("a.jpg", buffer.getvalue(), "image/jpeg"))])
-    assert answer.status_code == 200
+def test_a_large_jpeg_is_read_unless_there_is_nothing_on_it(client: TestClient) -> None:
+    paper = Image.new("RGB", (4032, 3024), "white")
+    for path, drawn, status in (("/v1/classify", 0, 422), ("/v1/detect", 0, 200), ("/v1/classify", 1, 200)):
+        if drawn:
+            paper.paste("black", (2000, 1000, 2100, 2000))
+        buffer = io.BytesIO()
+        paper.save(buffer, "JPEG")
+        answer = client.post(path, files=[("files", ("a.jpg", buffer.getvalue(), "image/jpeg"))])
+        assert answer.status_code == status, answer.text
+        assert drawn or path != "/v1/classify" or "files.0: there is no ink" in answer.json()["detail"]
 
 
 def test_generate_gives_the_same_image_for_the_same_seed(client: TestClient) -> None:
@@ -120,7 +125,7 @@ def test_swaps_are_those_of_the_file_one_digit_or_all(client: TestClient, served
 
 def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
     wide = np.zeros((100, 200), np.uint8)
-    placed = place(wide, 84)
+    placed = place(wide, 84, 200)
     assert placed.image.shape == (84, 84)
     assert placed.top == 21
     assert placed.back(np.array([42, 42, 21, 8.4])) == [100, 50, 50, 20]

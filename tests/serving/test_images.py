@@ -1,4 +1,4 @@
-"""Pictures of any size, polarity and place become what MNIST would have made of them."""
+"""Pictures of any size, light, polarity and place become what MNIST would have made of them."""
 
 import contextlib
 import io
@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
-from deepdigits.serving.images import MAX_PIXELS, BadImageError, as_mnist, decode, to_png
+from benchmarks.photo_set import ORIENTATION, STORED_AS, photos
+from deepdigits.data.splits import Split
+from deepdigits.serving.images import MAX_PIXELS, SIDE, BadImageError, as_mnist, decode, longer_side, to_png
+from deepdigits.serving.placing import place
 
 
 def drawn(size: int = 200, move: tuple[int, int] = (0, 0), scale: float = 1.0) -> np.ndarray:
@@ -47,15 +50,144 @@ def test_place_and_size_of_the_drawing_do_not_matter() -> None:
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60))))
-@settings(max_examples=60)
-def test_any_picture_becomes_one_of_28_by_28(ink: np.ndarray) -> None:
-    small = as_mnist(ink)
-    assert (small.shape, small.dtype) == ((28, 28), np.uint8)
-    assert small.any() or ink.max(initial=0) <= 255
+@settings(max_examples=60, deadline=None)
+def test_any_picture_becomes_one_of_28_by_28_or_is_refused(ink: np.ndarray) -> None:
+    with contextlib.suppress(BadImageError):
+        small = as_mnist(ink)
+        assert (small.shape, small.dtype) == ((28, 28), np.uint8)
+        assert small.any()
 
 
-def test_an_empty_picture_stays_empty() -> None:
-    assert not as_mnist(np.zeros((50, 50), np.uint8)).any()
+def lit(paper: float, ink: float, fall: float = 0, size: int = 300) -> np.ndarray:
+    """The seven in ink of a tone on paper of a tone that falls off by `fall` from left to right."""
+    coverage = drawn(size) / 255
+    return (paper + (ink - paper) * coverage - fall * np.linspace(0, 1, size)).clip(0, 255).astype(np.uint8)
+
+
+NOISE = np.random.default_rng(0).normal(0, 5, (300, 300))
+BLANK = {
+    "black": np.zeros((50, 50), np.uint8),
+    "white": np.full((300, 300), 255, np.uint8),
+    "grey, with noise": (200 + NOISE).astype(np.uint8),
+    "with a shadow": (lit(220, 220, 70) + NOISE).clip(0, 255).astype(np.uint8),
+    "ruled": np.where((np.arange(300) % 30 < 2)[:, None], 150, 225 + NOISE).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("kind", BLANK)
+def test_a_picture_without_ink_is_refused(kind: str) -> None:
+    with pytest.raises(BadImageError, match="no ink"):
+        as_mnist(decode(encoded(Image.fromarray(BLANK[kind]))))
+
+
+def test_several_digits_are_refused_and_the_detector_is_named() -> None:
+    two = np.maximum(drawn(400), drawn(400, (200, 180)))
+    with pytest.raises(BadImageError, match="several digits.*/v1/detect"):
+        as_mnist(decode(encoded(Image.fromarray(255 - two))))
+
+
+def test_dust_and_what_runs_out_of_the_picture_is_no_digit() -> None:
+    image = Image.fromarray(drawn(300))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((250, 250, 254, 254), fill=255)
+    pen.rectangle((0, 0, 20, 300), fill=255)
+    assert np.array_equal(as_mnist(np.asarray(image)), as_mnist(drawn(300)))
+
+
+@pytest.mark.parametrize(
+    ("paper", "ink", "fall"),
+    [(255, 0, 0), (225, 20, 0), (205, 60, 0), (120, 30, 0), (220, 40, 70), (200, 150, 80), (30, 220, 0), (30, 70, 0)],
+)
+def test_tone_and_light_of_the_paper_do_not_matter(paper: int, ink: int, fall: int) -> None:
+    found = as_mnist(decode(encoded(Image.fromarray(lit(paper, ink, fall)))))
+    assert np.abs(found.astype(int) - as_mnist(drawn(300))).mean() < 4
+
+
+def test_a_sheet_on_a_dark_table_is_read_as_a_sheet() -> None:
+    photo = np.full((300, 400), 40, np.uint8)
+    photo[:, :330] = lit(220, 30, 40)[:, :300].repeat([2] * 30 + [1] * 270, axis=1)
+    found = as_mnist(decode(encoded(Image.fromarray(photo))))
+    assert np.corrcoef(found.ravel(), as_mnist(drawn(300)).ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("turned", range(-6, 7, 3))
+def test_squares_are_taken_out_and_strokes_across_them_kept(turned: int) -> None:
+    page = Image.new("L", (900, 900), 225)
+    pen = ImageDraw.Draw(page)
+    for place_ in range(10, 900, 45):
+        pen.line((place_, 0, place_, 900), fill=130, width=2)
+        pen.line((0, place_, 900, place_), fill=130, width=2)
+    paper = np.asarray(page.rotate(turned, Image.Resampling.BICUBIC))[200:700, 200:700]
+    seven = drawn(500, (60, 60), 2.0)
+    found = as_mnist(decode(encoded(Image.fromarray(np.where(seven > 0, 100, paper).astype(np.uint8)))))
+    assert np.corrcoef(found.ravel(), as_mnist(seven).ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_turned_as_exif_says(orientation: int, kind: str) -> None:
+    upright = Image.fromarray(255 - drawn()[:, :150])
+    stored = upright.transpose(STORED_AS[orientation]) if orientation in STORED_AS else upright
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ORIENTATION] = orientation
+    stored.save(buffer, kind, exif=exif)
+    found = decode(buffer.getvalue())
+    assert found.shape == (200, 150)
+    assert np.abs(found.astype(int) - decode(encoded(upright, kind))).mean() < 1
+
+
+@pytest.mark.parametrize("most", [65535, 4095, 1023])
+def test_more_than_eight_bits_are_read_by_their_range(most: int) -> None:
+    grey = lit(200, 40, 50)
+    deep = Image.fromarray((grey / 255 * most).round().astype(np.uint16))
+    assert np.abs(decode(encoded(deep)).astype(int) - decode(encoded(Image.fromarray(grey)))).mean() < 2
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA"])
+def test_every_mode_is_read_alike(mode: str) -> None:
+    grey = Image.fromarray(lit(220, 30))
+    kind = "JPEG" if mode in ("CMYK", "YCbCr") else "PNG"
+    image = grey.convert("1", dither=Image.Dither.NONE) if mode == "1" else grey.convert(mode)
+    assert np.abs(as_mnist(decode(encoded(image, kind))).astype(int) - as_mnist(drawn(300))).mean() < 4
+
+
+def test_pictures_become_close_to_the_digits_that_they_were_made_of(digits: tuple[Split, Split]) -> None:
+    """The digits of scikit-learn are blurred and pens have widths of their own, so right is far from equal. With light,
+    polarity or orientation gone wrong, less than a half has such a correlation."""
+    found = []
+    for photo in photos(digits[1], 40, 3):
+        with contextlib.suppress(BadImageError):
+            pair = as_mnist(decode(photo.data)), digits[1].images[photo.source]
+            found.append(np.corrcoef(pair[0].ravel(), pair[1].ravel())[0, 1])
+    assert len(found) >= 39
+    assert np.mean(np.array(found) > 0.5) >= 0.95
+    assert np.median(found) > 0.75
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "1", "RGBA"])
+def test_a_picture_of_28_by_28_is_left_as_it_is(mode: str, kind: str, digits: tuple[Split, Split]) -> None:
+    if kind == "JPEG" and mode in ("P", "1", "RGBA"):
+        pytest.skip("JPEG has no such mode")
+    for image in (*digits[1].images[:5], 255 - digits[1].images[0]):
+        data = encoded(Image.fromarray(image).convert(mode), kind)
+        plain = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        assert np.array_equal(decode(data), 255 - plain if np.median(plain[0]) > 127 else plain)
+
+
+def test_a_phone_picture_is_reduced_and_boxes_are_in_its_own_pixels() -> None:
+    photo = Image.new("RGB", (4032, 3024), (215, 210, 200))
+    photo.paste((40, 40, 60), (3000, 2000, 3100, 2600))
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ORIENTATION] = 6
+    photo.save(buffer, "JPEG", exif=exif)
+    ink = decode(buffer.getvalue())
+    assert ink.shape == (SIDE, SIDE * 3 // 4)
+    rows, columns = np.nonzero(ink > 127)
+    scene = place(ink, 84, longer_side(buffer.getvalue()))
+    scale = 84 / SIDE
+    corner = np.array([columns.min() * scale + scene.left, rows.min() * scale + scene.top, 0, 0])
+    assert np.abs(np.array(scene.back(corner)[:2]) - (3024 - 2600, 3000)).max() < 15
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -64,9 +196,10 @@ def test_ink_on_paper_is_inverted(kind: str) -> None:
     assert np.abs(decode(encoded(paper, kind)).astype(int) - drawn()).mean() < 2
 
 
+@pytest.mark.parametrize("opacity", [1, 0.3])
 @pytest.mark.parametrize("ink", [(255, 255, 255), (0, 0, 0), (40, 20, 200)])
-def test_ink_on_a_transparent_ground_is_seen(ink: tuple[int, int, int]) -> None:
-    alpha = drawn()
+def test_ink_on_a_transparent_ground_is_seen(ink: tuple[int, int, int], opacity: float) -> None:
+    alpha = (opacity * drawn()).astype(np.uint8)
     layers = [np.full_like(alpha, value) for value in ink]
     image = decode(encoded(Image.fromarray(np.dstack([*layers, alpha]), "RGBA")))
     assert np.corrcoef(image.ravel(), alpha.ravel())[0, 1] > 0.99
@@ -88,7 +221,7 @@ def test_other_formats_are_refused_even_if_pillow_reads_them() -> None:
 def test_a_small_file_with_many_pixels_is_refused_before_it_is_unpacked() -> None:
     bomb = encoded(Image.new("1", (MAX_PIXELS // 1000 + 1, 1000)))
     assert len(bomb) < 10_000
-    with pytest.raises(BadImageError, match="at most 4,000,000 are read"):
+    with pytest.raises(BadImageError, match="at most 50,000,000 are read"):
         decode(bomb)
 
 

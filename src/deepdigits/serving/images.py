@@ -8,19 +8,29 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from deepdigits.serving.photos import BadImageError, ink_of, one_digit
+
 SIZE, BOX = 28, 20  # MNIST: the ink fits a box of 20, and its centre of mass is the centre of 28
-MAX_PIXELS = 4_000_000
+MAX_PIXELS = 50_000_000  # of a file; each takes at most 8 bytes while it is read
+SIDE = 640  # pixels of the longer side that are looked at; a digit of 8 % has 50 of them
 FORMATS = ("PNG", "JPEG")
+ORIENTATION = 0x0112  # of EXIF
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-class BadImageError(ValueError):
-    """The upload is no picture that can be read; the message says why."""
+def decode(data: bytes, exact: int = SIZE) -> np.ndarray:
+    """Read a PNG or JPEG as uint8 `(height, width)`, ink bright on dark in even light, the right way up.
 
-
-def decode(data: bytes) -> np.ndarray:
-    """Read a PNG or JPEG as uint8 `(height, width)`, ink bright on dark.
-
-    A picture whose border is bright, as paper is, is inverted.
+    Larger pictures are reduced to a longer side of `SIDE`. One of `exact` x `exact` is a network's input already: it is
+    inverted where its border is bright, as paper is, and else left as it is.
 
     Raises:
         BadImageError: no PNG or JPEG, damaged, or larger than `MAX_PIXELS`.
@@ -32,34 +42,42 @@ def decode(data: bytes) -> np.ndarray:
                 raise BadImageError(
                     f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read"
                 )
-            grey = np.asarray(_on_black(image).convert("L"))
+            grey = np.asarray(_upright_grey(image))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, BadImageError):
             raise
         raise BadImageError("the upload is no PNG or JPEG that can be read") from None
+    if grey.shape != (exact, exact):
+        return ink_of(grey)
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     return np.asarray(255 - grey if np.median(border) > 127 else grey)
 
 
+def longer_side(data: bytes) -> int:
+    """How many pixels the longer side has of a picture that `decode` has read."""
+    with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        warnings.simplefilter("ignore")
+        return max(image.size)
+
+
 def as_mnist(ink: np.ndarray) -> np.ndarray:
-    """Scale and centre ink as MNIST was made (LeCun et al., 1998, doi:10.1109/5.726791): its bounding box fits 20x20
-    with its proportions kept, its centre of mass lies in the middle of 28x28.
+    """Scale and centre the one digit in a picture as MNIST was made (LeCun et al., 1998, doi:10.1109/5.726791): its
+    bounding box fits 20x20 with its proportions kept, its centre of mass lies in the middle of 28x28.
 
     Args:
-        ink: uint8 `(height, width)`, bright on dark; anything below a tenth of the brightest counts as empty.
+        ink: uint8 `(height, width)`, bright on dark.
 
     Returns:
-        uint8 `(28, 28)`; empty where there is no ink.
+        uint8 `(28, 28)`.
+
+    Raises:
+        BadImageError: there is no ink, or there are several digits.
     """
     canvas = np.zeros((SIZE, SIZE), np.uint8)
-    inked = ink > max(25, ink.max(initial=0) // 10)
-    if not inked.any():
-        return canvas
-    rows, columns = np.flatnonzero(inked.any(axis=1)), np.flatnonzero(inked.any(axis=0))
-    cut = np.where(inked, ink, 0)[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    cut = one_digit(ink)
     scale = BOX / max(cut.shape)
     height, width = (max(1, round(length * scale)) for length in cut.shape)
-    small = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.LANCZOS))
+    small = np.asarray(Image.fromarray(cut).resize((width, height), Image.Resampling.BOX))
     weights = small.astype(np.float64)
     total = max(weights.sum(), 1.0)
     middle = [float((weights.sum(axis=1 - axis) * np.arange(small.shape[axis])).sum() / total) for axis in (0, 1)]
@@ -82,12 +100,32 @@ def to_png(images: np.ndarray, columns: int) -> bytes:
     return buffer.getvalue()
 
 
-def _on_black(image: Image.Image) -> Image.Image:
-    """Transparent pixels become black ones, or white ones where what is drawn is dark."""
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image
-    clear = image.convert("RGBA")
-    drawn = np.asarray(clear)[np.asarray(clear)[..., 3] > 127][:, :3]
-    dark = len(drawn) > 0 and drawn.mean() < 127
-    ground = Image.new("RGBA", clear.size, (255, 255, 255, 255) if dark else (0, 0, 0, 255))
+def _upright_grey(image: Image.Image) -> Image.Image:
+    """A picture in mode L, turned as EXIF says, and reduced as early as its format allows."""
+    if max(image.size) > SIDE:
+        image.draft("L", (SIDE, SIDE))  # a JPEG can be unpacked at a half, a quarter or an eighth of its size
+    image.load()
+    turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    flat = image.convert("RGBA" if image.has_transparency_data else "L")
+    flat.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    grey = _on_ground(flat).convert("L") if flat.mode == "RGBA" else flat
+    return grey if turn is None else grey.transpose(turn)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """More than 8 bits, of which 10 or 12 may be in use, to 8."""
+    values = np.asarray(image)
+    bits = max(8, int(values.max(initial=0)).bit_length())
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+
+
+def _on_ground(clear: Image.Image) -> Image.Image:
+    """What is drawn on nothing gets a ground that it stands out from; mode RGBA in and out."""
+    grey, alpha = np.asarray(clear.convert("L"), np.float64), np.asarray(clear)[..., 3]
+    tone = (grey * alpha).sum() / max(1, alpha.sum(dtype=np.int64))
+    if (alpha > 127).mean() > 0.5:  # a sheet with clear corners, not ink
+        tone = 255 - float(np.median(grey[alpha > 127]))
+    ground = Image.new("RGBA", clear.size, (255, 255, 255, 255) if tone < 127 else (0, 0, 0, 255))
     return Image.alpha_composite(ground, clear)

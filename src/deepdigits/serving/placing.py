@@ -23,9 +23,12 @@ class Placed:
         return [round(value / self.scale, 2) for value in (x - self.left, y - self.top, width, height)]
 
 
-def place(ink: np.ndarray, side: int) -> Placed:
-    """Scale a picture uint8 `(height, width)` so that it fits `(side, side)`, and fill up with the ground at its
-    border."""
+def place(ink: np.ndarray, side: int, longer: int) -> Placed:
+    """Scale ink uint8 `(height, width)` so that it fits `(side, side)`, and fill up with the ground at its border.
+
+    Args:
+        longer: pixels of the upload's longer side; the ink may have been reduced.
+    """
     height, width = ink.shape
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -34,4 +37,4 @@ def place(ink: np.ndarray, side: int) -> Placed:
     canvas = np.full((side, side), int(np.median(border)), np.uint8)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return Placed(canvas, scale, left, top)
+    return Placed(canvas, side / longer, left, top)

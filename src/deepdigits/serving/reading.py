@@ -23,7 +23,7 @@ from deepdigits.serving.bodies import (
     parse_plain,
     scenes_body,
 )
-from deepdigits.serving.images import FORMATS, SIZE, BadImageError, as_mnist, decode
+from deepdigits.serving.images import FORMATS, SIZE, BadImageError, as_mnist, decode, longer_side
 from deepdigits.serving.placing import Placed, place
 from deepdigits.serving.problems import Problem, describe_errors
 
@@ -50,7 +50,7 @@ def media_type(content_type: str, read: tuple[str, ...] = (JSON, FORM)) -> str:
 def read_images(content_type: str, body: bytes) -> np.ndarray:
     """The images of a classify request, uint8 `(n, 28, 28)`.
 
-    Pictures of another size than 28 x 28 are scaled and centred as MNIST was.
+    In pictures of another size than 28 x 28 the digit is found, scaled and centred as MNIST was.
 
     Raises:
         Problem: 413, 415 or 422 for too much, another content type, or anything that is no image.
@@ -68,7 +68,9 @@ def read_scenes(content_type: str, body: bytes, side: int) -> list[Placed]:
     """
     if media_type(content_type) == JSON:
         return [Placed(image) for image in parse_scenes(body, side)]
-    return _each(uploaded(content_type, body, MAX_SCENES), lambda data: place(decode(data), side))
+    return _each(
+        uploaded(content_type, body, MAX_SCENES), lambda data: place(decode(data, side), side, longer_side(data))
+    )
 
 
 def parse_json(body: bytes) -> np.ndarray:
