@@ -37,4 +37,5 @@ def _disagreement(split: Split, train: Split, known: np.ndarray, is_train: bool)
 
 def _coarse(images: np.ndarray) -> np.ndarray:
     """uint8 `(n, 28, 28)` to float64 `(n, 196)`: the sums of 2x2 pixels."""
-    return images.reshape(len(images), 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.float64).reshape(len(images), 196)
+    sums = images.reshape(len(images), 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.float64)
+    return np.asarray(sums.reshape(len(images), 196))
