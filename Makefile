@@ -89,7 +89,7 @@ bench: $(STAMP) ## Compare speed with peers, in a quarter of an hour; renews ben
 	@for name in input training gan inference overhead; do python -m benchmarks.$$name || exit 1; done
 	@python -m benchmarks.report
 
-seeds: $(STAMP) ## Train and judge with several seeds, in an hour and a half; renews benchmarks/RESULTS.md
+seeds: $(STAMP) ## Train all models with other seeds, and badly, and judge them; an hour each; renews benchmarks/RESULTS.md
 	@python -m benchmarks.seeds
 	@python -m benchmarks.report
 
