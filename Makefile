@@ -31,6 +31,11 @@ export ORT_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 
+# The user of a container may have no name and no home, for which DVC and other libraries ask.
+LOGNAME ?= $(or $(shell id -un 2>/dev/null),nobody)
+HOME    ?= $(CURDIR)/.cache/home
+export LOGNAME HOME
+
 # What git sets for a hook, an alias or a rebase names the repository that runs it, not the copies that we work in.
 unexport GIT_QUARANTINE_PATH $(shell git rev-parse --local-env-vars 2>/dev/null)
 

@@ -43,7 +43,8 @@ def make(folder: Path, *arguments: str, **environment: str) -> dict[str, str]:
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
     (folder / "show.mk").write_text("include Makefile\nshow:\n\t@printf 'STAMP=%s\\0' '$(STAMP)'; env -0\n")
-    kept = {key: value for key, value in os.environ.items() if key != "MNIST_MIRROR" and not key.startswith("MAKE")}
+    others = ("MNIST_MIRROR", "HOME", "LOGNAME")
+    kept = {key: value for key, value in os.environ.items() if key not in others and not key.startswith("MAKE")}
     command = ["make", "--no-print-directory", "--file", "show.mk", "show", *arguments]
     done = subprocess.run(command, cwd=folder, env={**kept, **environment}, capture_output=True, check=True)
     return dict(entry.split("=", 1) for entry in done.stdout.decode().split("\0") if entry)
@@ -83,3 +84,11 @@ def test_a_mirror_may_have_any_name(given: str, means: str, by: str, tmp_path: P
 def test_make_in_a_git_hook_works_on_the_copies_that_it_names(tmp_path: Path) -> None:
     seen = make(tmp_path, GIT_DIR="/x", GIT_INDEX_FILE="/x/index", GIT_QUARANTINE_PATH="/x", GIT_SSH_COMMAND="ssh")
     assert {key for key in seen if key.startswith("GIT_")} - set(os.environ) == {"GIT_SSH_COMMAND"}
+
+
+def test_make_gives_a_user_without_name_and_home_both(tmp_path: Path) -> None:
+    seen = make(tmp_path)
+    assert seen["LOGNAME"]
+    assert seen["HOME"] == str(tmp_path / ".cache/home")
+    seen = make(tmp_path, LOGNAME="me", HOME="/home/me")
+    assert (seen["LOGNAME"], seen["HOME"]) == ("me", "/home/me")
