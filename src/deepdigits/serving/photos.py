@@ -19,7 +19,7 @@ from scipy.ndimage import (
 )
 from skimage.morphology import skeletonize
 
-from deepdigits.serving.ruling import without_lines
+from deepdigits.serving.ruling import SEEN, without_lines
 
 COARSE = 128  # pixels of the longer side at which the ground is looked for
 WIDEST = 0.25  # of the longer side: what is narrower is a stroke, what is wider is ground or its shading
@@ -119,7 +119,7 @@ def _digit(ink: np.ndarray, peak: float) -> tuple[tuple[slice, slice], np.ndarra
     parts, count = label(ink > WEAK * peak, np.ones((3, 3)))
     strong = np.bincount(parts[ink > STRONG * peak], minlength=count + 1)[1:]
     areas = np.where(strong > 0, np.bincount(parts.ravel(), minlength=count + 1)[1:], 0)
-    if peak == 0 or not areas.any():
+    if peak < SEEN or not areas.any():  # strongest were lines, and noise is left
         raise BadImageError("there is no ink in the picture")
     boxes = np.array([[rows.start, columns.start, rows.stop, columns.stop] for rows, columns in find_objects(parts)])
     within = (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < ink.shape).all(axis=1)
