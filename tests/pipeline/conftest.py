@@ -33,7 +33,7 @@ class Workspace:
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=600, check=False
+            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=1800, check=False
         )
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:

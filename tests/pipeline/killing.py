@@ -38,7 +38,7 @@ def end_when(
     environment: Mapping[str, str],
     pattern: str,
     end: signal.Signals,
-    seconds: float = 120,
+    seconds: float = 600,
 ) -> tuple[int, str]:
     """Run a command as a terminal would, and signal all of its processes when a file of `pattern` appears or changes.
 
