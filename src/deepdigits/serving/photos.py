@@ -16,6 +16,7 @@ from scipy.ndimage import (
     grey_opening,
     label,
     maximum_filter,
+    minimum_filter,
 )
 from skimage.morphology import skeletonize
 
@@ -73,21 +74,17 @@ def _ground(grey: np.ndarray) -> tuple[bool, np.ndarray]:
     """Whether the ink is dark, and the picture without it.
 
     Closing takes dark strokes out of a picture and opening bright ones; both leave slopes and the edges of shadows
-    where they are, as a mean would not. The ink is what leaves the smoother picture when it is gone: without bright
-    paper between them, dark strokes become blots.
+    where they are, as a mean would not. Around strokes there is more ground than ink: if most is of the brighter tone
+    there, the ink is dark.
     """
     element = max(3, round(WIDEST * max(grey.shape)))
     padded, inner = np.pad(grey, element, mode="edge"), (slice(element, -element),) * 2
     closed, opened = (change(padded, (element, element))[inner] for change in (grey_closing, grey_opening))
-    varied = np.maximum(closed - grey, grey - opened)
-    near = maximum_filter(varied, element) > varied.max() / 2
-    dark_ink = _roughness(closed, near) <= _roughness(opened, near)
+    strokes = maximum_filter(np.maximum(closed - grey, grey - opened), element)
+    low, high = minimum_filter(grey, element), maximum_filter(grey, element)
+    tone = np.divide(grey - low, high - low, out=np.full_like(grey, 0.5), where=high > low)
+    dark_ink = bool((strokes**2 * (tone - 0.5)).sum() >= 0)
     return dark_ink, np.asarray(gaussian_filter(closed if dark_ink else opened, 1))
-
-
-def _roughness(picture: np.ndarray, where: np.ndarray) -> float:
-    down, right = np.abs(np.diff(picture, axis=0)), np.abs(np.diff(picture, axis=1))
-    return float(down[where[1:]].sum() + right[where[:, 1:]].sum())
 
 
 def one_digit(ink: np.ndarray) -> np.ndarray:
