@@ -28,7 +28,7 @@ def _without_level_lines(ink: np.ndarray) -> np.ndarray:
     seen = ink > SEEN
     thin = seen & ~grey_opening(seen.view(np.uint8), (WIDEST, WIDEST)).view(bool)
     width = ink.shape[1]
-    if thin.sum() < width // 2:
+    if width < 4 * WIDEST or thin.sum() < width // 2:
         return ink
     angles = np.radians(90 + np.arange(-TILTED, TILTED + 0.1, 0.5))
     votes, angles, distances = hough_line(thin, angles)
