@@ -98,7 +98,7 @@ def _choices(rng: np.random.Generator) -> tuple[dict[str, str], _Page]:
     ground = str(rng.choice(list(GROUNDS), p=[0.3, 0.4, 0.15, 0.15]))
     screen = ground == "dark mode"
     share = float(np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
-    side = int(rng.integers(max(240, 24 / share), 900))
+    side = int(rng.integers(max(240, int(24 / share)), 900))
     height, width = ((side, side), (side, side * 4 // 3), (side * 4 // 3, side))[rng.integers(3)]
     free = np.maximum(0, np.array([width, height]) / 2 - 0.62 * share * side - 0.03 * side)
     tilted = share < 0.75 and not screen and rng.uniform() < 0.6

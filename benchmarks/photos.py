@@ -18,7 +18,8 @@ from benchmarks.photo_set import Photo, photos
 from deepdigits import paths
 from deepdigits.errors import exits_cleanly
 from deepdigits.inference import load_network, probabilities
-from deepdigits.serving.images import SIZE, BadImageError, as_mnist, decode
+from deepdigits.serving.images import SIZE, as_mnist, decode
+from deepdigits.serving.photos import BadImageError
 
 COUNT, SEED = 1200, 2026
 SURE = 0.9

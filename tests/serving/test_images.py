@@ -12,7 +12,8 @@ from PIL import Image, ImageDraw
 
 from benchmarks.photo_set import ORIENTATION, STORED_AS, photos
 from deepdigits.data.splits import Split
-from deepdigits.serving.images import MAX_PIXELS, SIDE, BadImageError, as_mnist, decode, longer_side, to_png
+from deepdigits.serving.images import MAX_PIXELS, SIDE, as_mnist, decode, longer_side, to_png
+from deepdigits.serving.photos import BadImageError
 from deepdigits.serving.placing import place
 
 

@@ -133,7 +133,7 @@ def _digit(ink: np.ndarray, peak: float) -> tuple[tuple[slice, slice], np.ndarra
 
 def _group(boxes: np.ndarray, areas: np.ndarray, first: int) -> np.ndarray:
     """Which parts belong to the part `first`: those within reach of it, of those, and so on."""
-    group = np.arange(len(boxes)) == first
+    group: np.ndarray = np.arange(len(boxes)) == first
     least = max(3, 0.01 * areas[first])
     while True:
         low, high = boxes[group, :2].min(axis=0), boxes[group, 2:].max(axis=0)

@@ -23,7 +23,8 @@ from deepdigits.serving.bodies import (
     parse_plain,
     scenes_body,
 )
-from deepdigits.serving.images import FORMATS, SIZE, BadImageError, as_mnist, decode, longer_side
+from deepdigits.serving.images import FORMATS, SIZE, as_mnist, decode, longer_side
+from deepdigits.serving.photos import BadImageError
 from deepdigits.serving.placing import Placed, place
 from deepdigits.serving.problems import Problem, describe_errors
 
