@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore as TrackingStore
 from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
@@ -14,6 +15,8 @@ from deepdigits.data.sources import digits_splits
 from deepdigits.data.splits import Split
 
 ROOT = Path(__file__).parents[1]
+settings.register_profile("any machine", deadline=None)  # how fast an example is tried is no property of the code
+settings.load_profile("any machine")
 # Files that share what takes minutes to make, by their length. While one process makes it for the first of them,
 # the others do what needs none of it; the short ones come last, so that all processes end at about the same time.
 WAITING = (
