@@ -99,8 +99,9 @@ A ratio compares two things measured in one process or in turns. Other machines 
 `make seeds` trains everything with other seeds, or badly, and judges it on the test images; what it finds is gathered
 over machines. A floor stands below the least of the sound trainings by about as much as these differ among themselves,
 so that a sound one is not refused by chance: with normally distributed figures and five trainings that is three and a
-half standard deviations below their mean, which one training in several thousand misses. A figure in bold is below its
-floor: that model is refused. Labels shuffled in a twentieth of the training set never reach a training: `validate` stops
+half standard deviations below their mean, which one training in several thousand misses. Where fewer than five are
+counted, the floor is a judgement that `make seeds` has yet to confirm. A figure in bold is below its floor: that model is
+refused. Labels shuffled in a twentieth of the training set never reach a training: `validate` stops
 them (11 % of labels contradict the nearest image there, 2 % in MNIST itself; the band ends at 4.5 %).
 
 | | floor | sound trainings | from | to | margin |{% for kind in kinds %} {{ kind }} |{% endfor %}

@@ -65,8 +65,14 @@ def main() -> None:
 
 def recipe_of(params: Mapping[str, Any]) -> str:
     """What trainings have in common that differ in their seeds alone."""
-    sections = {f"train_{task}": params[f"train_{task}"] for task in TASKS} | {"compose": params["compose"]}
-    return sha256(json.dumps(sections, sort_keys=True).encode())[:12]
+    names = [*(f"train_{task}" for task in TASKS), "compose"]
+    return sha256(json.dumps([_without_seeds(params[name]) for name in names], sort_keys=True).encode())[:12]
+
+
+def _without_seeds(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_seeds(below) for key, below in value.items() if key != "seed"}
+    return value
 
 
 def with_seeds(shipped: Mapping[str, Any], index: int) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def test_other_seeds_and_a_tenth_of_the_epochs_change_each_training_and_nothing_
         differing = {section for section in shipped if changed[section] != shipped[section]}
         assert differing == {f"train_{task}" for task in TASKS}
     moved = seeds.with_seeds(shipped, 2)
+    assert seeds.recipe_of(moved) == seeds.recipe_of(shipped) != seeds.recipe_of(seeds.shortened(shipped))
     assert moved["train_cnn"]["fit"]["seed"] == shipped["train_cnn"]["fit"]["seed"] + 200
     assert moved["train_gan"]["seed"] == shipped["train_gan"]["seed"] + 200
     short = seeds.shortened(shipped)["train_cnn"]["fit"]
