@@ -38,7 +38,7 @@ def tree(tmp_path: Path) -> Path:
          "ingest: its command was 'env PATH=\"$DVC_ROOT/.venv/bin:$PATH\" PYTHONPATH=\"src:$PYTHONPATH\" "
          "python -m pipelines.ingest'."),
         ("pipelines/train_cnn.py", "import", "import!", "train_cnn: invalid syntax (train_cnn.py, line 3)."),
-        ("dvc.yaml", "      - reports/figures/gan_progress\n", "",
+        ("dvc.yaml", "      - reports/figures/gan_progress:\n          persist: true\n", "",
          "train_gan: made reports/figures/gan_progress when it ran, which is no out now."),
         ("reports/metrics/evaluate.json", '"cnn.test.accuracy": 0.99', '"cnn.test.accuracy": 1.00',
          "evaluate: reports/metrics/evaluate.json is not the file that it made."),
@@ -90,5 +90,5 @@ def test_a_stage_that_read_something_else_is_found(tree: Path) -> None:
     text = (tree / "dvc.lock").read_text()
     place = text.index("path: models/cnn/model.safetensors", text.index("  evaluate:"))
     start = text.index("md5: ", text.index("hash: md5", place)) + len("md5: ")
-    (tree / "dvc.lock").write_text(text[:start] + "0" * 32 + text[start + 32 :])
+    (tree / "dvc.lock").write_text(text[:start] + "a" * 32 + text[start + 32 :])
     assert "evaluate: read another models/cnn/model.safetensors than is in dvc.lock now." in check_lock(tree)
