@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 
@@ -42,7 +43,8 @@ def test_the_first_version_is_promoted_by_its_floors_and_leaves_evidence(cnn: st
     assert "| test.accuracy |" in record
     version = client.get_model_version(cnn, "1")
     assert version.description.startswith("## Decisions\n\n- **promoted** on ")
-    assert version.description.endswith(Path("models/cnn/model_card.md").read_text())
+    card = mlflow.artifacts.download_artifacts(f"{version.source}/artifacts/model_card.md")
+    assert version.description.endswith(Path(card).read_text())
     assert (version.tags["promotion"], version.tags["promotion.ledger"]) == ("promoted", "1")
     assert faults() == []
 
