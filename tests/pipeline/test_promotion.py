@@ -43,7 +43,7 @@ def test_the_first_version_is_promoted_by_its_floors_and_leaves_evidence(cnn: st
     assert "| test.accuracy |" in record
     version = client.get_model_version(cnn, "1")
     assert version.description.startswith("## Decisions\n\n- **promoted** on ")
-    card = mlflow.artifacts.download_artifacts(f"{version.source}/artifacts/model_card.md")
+    card = mlflow.artifacts.download_artifacts(f"models:/{cnn}/1/artifacts/model_card.md")
     assert version.description.endswith(Path(card).read_text())
     assert (version.tags["promotion"], version.tags["promotion.ledger"]) == ("promoted", "1")
     assert faults() == []
