@@ -22,7 +22,7 @@ RECORD = "# A record\n"
 def make_model(client: MlflowClient, name: str, versions: int = 2, card: str = "# A card\n") -> str:
     client.create_registered_model(name, tags={"dataset.sha256": "d" * 64})
     for number in range(versions):
-        client.create_model_version(name, f"file:///nowhere/{number}", description=card)
+        client.create_model_version(name, f"s3://nowhere/{number}", description=card)
     return name
 
 
