@@ -11,10 +11,12 @@ MODELS  := $(ALONE) segmenter fakes
 # How many of the trainings that need no other model run at once. If one fails, the others are finished all the same
 # (xargs would stop at an exit code of 255, which is DVC's).
 JOBS    ?= 1
-REPRO   := dvc repro
+# DVC gives up after three seconds if another process holds its lock, which on a busy machine would lose a training.
+DVC     := dvc --wait-for-lock
+REPRO   := $(DVC) repro
 ifneq ($(JOBS),1)
-REPRO   := dvc repro validate validate_scenes && printf 'train_%s\n' $(ALONE) \
-	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c 'dvc repro --single-item STAGE || exit 1' && dvc repro
+REPRO   := $(DVC) repro validate validate_scenes && printf 'train_%s\n' $(ALONE) \
+	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c '$(DVC) repro --single-item STAGE || exit 1' && $(DVC) repro
 endif
 
 VENV := .venv

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,8 +34,6 @@ from deepdigits.tracking import (
 )
 
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-# With a server, MLflow prints where to look at the run, into what a machine may be reading.
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 CANDIDATE = "candidate"
 WRITTEN_ON_DOWNLOAD = "registered_model_meta"  # by MLflow, beside the files of a version; it is none of them

@@ -22,7 +22,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 os.environ.setdefault("PGCONNECT_TIMEOUT", "15")  # libpq's own, of every connection to PostgreSQL
 
-LOCK_SECONDS = 120
+LOCK_SECONDS = 600  # a busy machine registers seven models in minutes
 DATABASES = ("postgresql", "mysql", "mssql")
 # What to install for the driver that SQLAlchemy looks for.
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
@@ -106,7 +106,8 @@ def taking_turns(uri: str, what: str) -> AbstractContextManager[object]:
 
 def reason(error: BaseException) -> str:
     """What an error of the store says, in a line, without secrets."""
-    return masked(next(iter(str(error).splitlines()), type(error).__name__))
+    lines = (line for line in str(error).splitlines() if line.strip() and "Query-invoked autoflush" not in line)
+    return masked(next(lines, type(error).__name__))
 
 
 def is_full(error: BaseException) -> bool:

@@ -27,13 +27,17 @@ from deepdigits.lineage import Lineage
 from deepdigits.processes import process_identity, state
 from deepdigits.stores import check_address, is_full, reason, taking_turns
 
+# With a server, MLflow prints where to look at each run: into what a machine may be reading, and with its password.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
 STORE_DIR = Path("mlruns")
 DEFAULT_URI = f"sqlite:///{STORE_DIR}/mlflow.db"
 STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
-for noisy in ("alembic", "mlflow.store.db.utils"):
-    logging.getLogger(noisy).setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+# A write that fails is told of in a line, by whoever wanted it; MLflow would print the whole traceback before that.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import sys
 import threading
 
 import pytest
+from zc.lockfile import LockFile
 
 from deepdigits.config.loading import read_yaml
 from deepdigits.files import file_sha256
@@ -136,6 +137,16 @@ def test_two_at_once_wait_or_refuse_and_harm_nothing(hurt: Workspace, smoke: Wor
         assert "Traceback" not in one.stderr
     assert_whole(hurt, smoke)
     assert hurt.python("-m", "deepdigits", "check").returncode == 0
+
+
+def test_a_lock_of_dvc_that_is_held_is_waited_for(hurt: Workspace, smoke: Workspace) -> None:
+    held = LockFile(str(hurt.root / ".dvc/tmp/lock"))
+    release = threading.Timer(10, held.close)  # by itself DVC gives up after 3 seconds
+    release.start()
+    done = make_repro(hurt, jobs=1)
+    release.join()
+    assert done.returncode == 0, done.stderr
+    assert_whole(hurt, smoke)
 
 
 def make_repro(workspace: Workspace, jobs: int) -> subprocess.CompletedProcess[str]:

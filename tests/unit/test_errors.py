@@ -4,12 +4,16 @@ import os
 import socket
 import sqlite3
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from deepdigits.errors import exits_cleanly
+from tests.conftest import ROOT
+from tests.pipeline.conftest import environment
 
 
 def asks_for_an_unknown_host() -> None:
@@ -81,3 +85,17 @@ def test_what_is_denied_is_one_message(
 def test_a_defect_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exits_cleanly(lambda: print(1 / 0))()
+
+
+def test_a_user_without_a_home_imports_all() -> None:
+    unknown = ["unshare", "-U", "--map-user=54321"]
+    if subprocess.run([*unknown, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system does not let a user take another number (unshare -U)")
+    script = (
+        "import pipelines.validate, pipelines.package, altair, getpass, os; assert os.path.isdir(os.environ['HOME'])"
+    )
+    bare = {name: value for name, value in environment().items() if name != "HOME"}
+    done = subprocess.run(
+        [*unknown, sys.executable, "-c", script], cwd=ROOT, env=bare, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

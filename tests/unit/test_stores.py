@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from deepdigits import stores
 from deepdigits.errors import UserError
+from deepdigits.stores import reason
 from deepdigits.tracking import experiment_id, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 from tests.unit.test_tracking import DATASET, LINEAGE
@@ -217,3 +219,11 @@ def test_an_experiment_in_a_temporary_folder_logs_into_the_repository(own_store:
     assert run.info.artifact_uri == f"mlruns/artifacts/digits/{run.info.run_id}/artifacts"
     assert (own_store / run.info.artifact_uri / "note").read_text() == "hello"
     assert not (own_store / "mlruns").is_symlink()
+
+
+def test_a_write_that_fails_is_told_by_its_cause() -> None:
+    error = MlflowException(
+        "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush "
+        "is occurring prematurely)\n(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: INSERT]"
+    )
+    assert reason(error) == "(sqlite3.OperationalError) attempt to write a readonly database"

@@ -20,12 +20,12 @@ def label_disagreement(splits: Mapping[str, Split]) -> dict[str, float]:
     """
     train = splits["train"]
     known = _coarse(train.images)
-    return {name: _disagreement(split, train, known, name == "train") for name, split in splits.items()}
-
-
-def _disagreement(split: Split, train: Split, known: np.ndarray, is_train: bool) -> float:
-    rows = np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(np.int64))
     squares = (known**2).sum(axis=1)
+    return {name: _disagreement(split, train, known, squares, name == "train") for name, split in splits.items()}
+
+
+def _disagreement(split: Split, train: Split, known: np.ndarray, squares: np.ndarray, is_train: bool) -> float:
+    rows = np.unique(np.linspace(0, len(split) - 1, min(SAMPLE, len(split))).astype(np.int64))
     wrong = 0
     for chosen in np.array_split(rows, max(1, len(rows) // CHUNK)):
         distances = squares - 2 * _coarse(split.images[chosen]) @ known.T
