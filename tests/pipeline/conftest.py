@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from deepdigits.evaluation import robustness
 from deepdigits.evaluation.corruptions import CORRUPTIONS
 from deepdigits.files import file_sha256, read_json
 from deepdigits.workspace import prepare
-from tests.conftest import ROOT, closed_port, forget_stores
+from tests.conftest import ROOT, forget_stores
 from tests.pipeline.killing import MIDST, end_when
 
 
@@ -66,22 +66,32 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def reproduce(root: Path, mirrors: Sequence[str] | None = None, kill_in: Iterable[str] = ()) -> Workspace:
+    workspace = prepared(root, environment(), mirrors)
+    for stage in kill_in:
+        code, log = end_when(["dvc", "repro"], root, workspace.environment, MIDST[stage], signal.SIGKILL)
+        assert f"Running stage '{stage}'" in log
+        assert code == -signal.SIGKILL
+    return finished(workspace)
+
+
+def prepared(root: Path, env: dict[str, str], mirrors: Sequence[str] | None = None) -> Workspace:
+    """A clone with the profile's parameters, in which nothing has run yet."""
     prepare(ROOT, root, "smoke")
-    workspace = Workspace(root, environment())
+    workspace = Workspace(root, env)
     if mirrors is not None:
         workspace.environment.pop("MNIST_MIRROR", None)
         path = root / "params.yaml"
         lines = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
         path.write_text(lines.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
     commit(workspace, "The profile's parameters")
-    for stage in kill_in:
-        code, log = end_when(["dvc", "repro"], root, workspace.environment, MIDST[stage], signal.SIGKILL)
-        assert f"Running stage '{stage}'" in log
-        assert code == -signal.SIGKILL
-    done = workspace.run("dvc", "repro")
+    return workspace
+
+
+def finished(workspace: Workspace, *tracer: str) -> Workspace:
+    done = workspace.run(*tracer, "dvc", "repro")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     commit(workspace, "What the pipeline made")
-    return Workspace(root, workspace.environment, done.stdout + done.stderr)
+    return replace(workspace, log=done.stdout + done.stderr)
 
 
 def commit(workspace: Workspace, message: str) -> None:
@@ -115,12 +125,6 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     spite of that; above all that test_verify.py, undisturbed elsewhere, finds the same bytes.
     """
     return once(tmp_path_factory, "pipeline", lambda root: reproduce(root, kill_in=MIDST))
-
-
-@pytest.fixture(scope="session")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """All seven stages where no mirror answers."""
-    return reproduce(tmp_path_factory.mktemp("offline") / "clone", mirrors=(closed_port(), closed_port()))
 
 
 @pytest.fixture

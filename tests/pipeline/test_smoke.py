@@ -22,7 +22,7 @@ from deepdigits.config.loading import read_yaml
 from deepdigits.data.scenes import load_scenes, save_scenes
 from deepdigits.files import file_sha256
 from deepdigits.tasks.catalogue import TASKS
-from tests.pipeline.conftest import Workspace, environment
+from tests.pipeline.conftest import Workspace
 from tests.pipeline.killing import MIDST, end_when
 from tests.pipeline.servers import free_port, wait_for
 
@@ -318,31 +318,6 @@ def test_plots_render(smoke: Workspace, tmp_path: Path) -> None:
     for title in ("Accuracy by epoch", "Generator against discriminator", "CNN on the test images"):
         assert title in page
     assert "gan_samples.png" in page
-
-
-def test_offline_is_loud_and_carries_its_own_name(offline: Workspace) -> None:
-    assert "OFFLINE: the dataset is 'digits', not MNIST" in offline.log
-    assert metrics(offline)["dataset.name"] == "digits"
-    assert {run.data.tags["dataset.name"] for run in runs(offline)} == {"digits"}
-    assert {model.name for model in store(offline).search_registered_models()} == {
-        f"digits-{model}" for model in MODELS
-    }
-    assert "This is not MNIST" in (offline.root / "reports/index.html").read_text()
-    for model in MODELS:
-        assert "not MNIST" in (offline.root / "models" / model / "model_card.md").read_text()
-
-
-def test_offline_without_a_fallback_fails_and_says_what_to_set(offline: Workspace, tmp_path: Path) -> None:
-    text = (offline.root / "params.yaml").read_text().replace("offline_fallback: digits", "offline_fallback: null")
-    (tmp_path / "params.yaml").write_text(text)
-    env = {**environment(), "PYTHONPATH": f"{offline.root}:{offline.root / 'src'}"}
-    env.pop("MNIST_MIRROR", None)
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.ingest"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "Set MNIST_MIRROR" in done.stderr
-    assert not (tmp_path / "data").exists()
 
 
 def test_the_registry_loads_no_pickle(smoke: Workspace) -> None:
