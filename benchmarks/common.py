@@ -17,12 +17,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from deepdigits import paths
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.splits import Split, load_split
-from deepdigits.errors import UserError
-from deepdigits.files import write_json
+from deepdigits.core import paths
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import write_json
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split, load_split
+from deepdigits.release.params import Params
 
 RESULTS = Path("benchmarks/results")
 

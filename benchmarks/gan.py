@@ -14,18 +14,17 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from benchmarks.common import Row, record, split
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.batches import ShuffledBatches, epoch_generator
-from deepdigits.data.splits import Split
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.generative import frechet_distance, manifold_metrics
-from deepdigits.inference import features, load_network
-from deepdigits.models.adversarial import ConditionalGan
-from deepdigits.models.classifier import CLASSES
-from deepdigits.models.cnn import Cnn
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.params import Params
+from deepdigits.tasks.cnn.network import features, load_cnn
+from deepdigits.tasks.gan.metrics import frechet_distance, manifold_metrics
+from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.training.batches import ShuffledBatches, epoch_generator
 
 SECONDS, SAMPLES = 75, 5000
 Sampler = Callable[[int], Tensor]  # how many -> images float (n, 1, 28, 28) in 0 to 1
@@ -36,8 +35,7 @@ def main() -> None:
     params = read_params(Params)
     use_threads(params.compute.threads)
     train, test = split("train"), split("test")
-    cnn = load_network(paths.MODELS / "cnn" / "model.safetensors")
-    assert isinstance(cnn, Cnn)
+    cnn = load_cnn(paths.MODELS / "cnn" / "model.safetensors")
     real = features(cnn, test.images[:SAMPLES])
     found = {}
     for name, train_for in (("ours", ours), ("fully connected", fully_connected), ("DCGAN", dcgan)):

@@ -12,12 +12,12 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from benchmarks.common import Row, record, split
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.data.batches import to_unit
-from deepdigits.errors import exits_cleanly
-from deepdigits.inference import load_network
-from deepdigits.onnx_models import open_session
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.export.runtime import open_session
+from deepdigits.nn.prediction import to_unit
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.tasks.catalogue import TASKS
 
 SINGLE, ROUNDS, BATCH = 2000, 20, 256
 
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def compare(name: str, images: np.ndarray, labels: np.ndarray) -> list[Row]:
-    network = load_network(paths.MODELS / name / "model.safetensors")
+    network = TASKS[name].load(paths.MODELS / name / "model.safetensors")
     session = open_session(paths.MODELS / name / "model.onnx", threads=1)
 
     def torch_answer(part: np.ndarray) -> np.ndarray:

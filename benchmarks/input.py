@@ -11,13 +11,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.common import Row, alternate, record, split
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import ShuffledBatches, epoch_generator
-from deepdigits.data.splits import Split
-from deepdigits.errors import exits_cleanly
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.params import Params
+from deepdigits.tasks.classification.augmentation import augment
+from deepdigits.training.batches import ShuffledBatches, epoch_generator
 
 BATCHES, ROUNDS = 40, 3
 

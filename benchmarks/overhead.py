@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import Row, record, seconds
-from deepdigits.errors import exits_cleanly
+from deepdigits.ops.exit import exits_cleanly
 
 STAGES = ("ingest", "validate", "train_cnn", "train_rnn", "train_gan", "evaluate", "package")
 ROUNDS = 3
@@ -19,12 +19,12 @@ PROGRAM = """
 import importlib, os, sys
 stage = sys.argv[1]
 importlib.import_module("pipelines." + stage)
-from deepdigits import paths
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.lineage import stage_lineage
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.loading import read_params
+from deepdigits.release.params import Params
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
 params = read_params(Params)
 dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
 with stage_run(stage_lineage(stage, params.profile), dataset, stage, {}, "overhead") as run:

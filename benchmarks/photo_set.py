@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 from skimage.morphology import skeletonize
 
-from deepdigits.data.splits import Split
+from deepdigits.data.digits.splits import Split
 
 DIGIT = 160  # pixels of the longer side of a digit's master copy
 MARGIN = 60

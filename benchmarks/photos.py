@@ -15,11 +15,12 @@ from torch import nn
 
 from benchmarks.common import Row, record, split
 from benchmarks.photo_set import Photo, photos
-from deepdigits import paths
-from deepdigits.errors import exits_cleanly
-from deepdigits.inference import load_network, probabilities
+from deepdigits.core import paths
+from deepdigits.ops.exit import exits_cleanly
 from deepdigits.serving.images import SIZE, as_mnist, decode
 from deepdigits.serving.photos import BadImageError
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.cnn.network import load_cnn
 
 COUNT, SEED = 1200, 2026
 SURE = 0.9
@@ -39,7 +40,7 @@ class Read:
 def main() -> None:
     test = split("test")
     drawn = list(photos(test, COUNT, SEED))
-    network = load_network(paths.MODELS / "cnn" / "model.safetensors")
+    network = load_cnn(paths.MODELS / "cnn" / "model.safetensors")
     read = read_all(drawn, network)
     clean = probabilities(network, test.images[[photo.source for photo in drawn]])
     right_clean = float((clean.argmax(axis=1) == [photo.label for photo in drawn]).mean())

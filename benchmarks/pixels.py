@@ -11,17 +11,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.common import Row, alternate, record, split
-from deepdigits.compute import use_threads
-from deepdigits.config.classifiers import TrainRnn
-from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
-from deepdigits.config.params import Params
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.classification import wilson_interval
-from deepdigits.inference import probabilities
-from deepdigits.models.rnn_training import rnn_to_train
-from deepdigits.models.s4d import PixelRnn
-from deepdigits.training import Metrics, report_epoch
-from deepdigits.trials import train_for_trial
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.params import Params
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.classification.metrics import wilson_interval
+from deepdigits.tasks.classification.trials import train_for_trial
+from deepdigits.tasks.rnn.config import TrainRnn
+from deepdigits.tasks.rnn.s4d import PixelRnn
+from deepdigits.tasks.rnn.training import rnn_to_train
+from deepdigits.training.trainer import Metrics, report_epoch
 
 PROFILE = Path("profiles/pixels.yaml")
 

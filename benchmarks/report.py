@@ -11,10 +11,10 @@ from jinja2 import Environment, StrictUndefined
 
 from benchmarks.common import RESULTS, read_results
 from benchmarks.seeds import COLLAPSED, SHORT, SOUND, TRAININGS
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.errors import exits_cleanly
-from deepdigits.files import write_text
+from deepdigits.core.files import write_text
+from deepdigits.core.loading import read_params
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.params import Params
 from deepdigits.tasks.catalogue import TASKS
 
 TITLES = {

@@ -19,13 +19,14 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save
 
 from benchmarks.common import RESULTS, environment
-from deepdigits.config.loading import PARAMS_FILE, check, overlay, read_yaml
-from deepdigits.config.params import Params
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.files import read_json, sha256, write_bytes, write_json
-from deepdigits.lineage import git_state
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json, sha256, write_bytes, write_json
+from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import git_state
+from deepdigits.release.params import Params
+from deepdigits.release.workspace import child_environment, prepare
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.workspace import child_environment, prepare
 
 SOUND, SHORT, COLLAPSED = "sound", "a tenth of the epochs", "collapsed generator"
 HOW_MANY = 5

@@ -25,8 +25,9 @@ from pathlib import Path
 import psutil
 
 from benchmarks.common import Row, record, split
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.tracking import store_uri
+from deepdigits.core.errors import UserError
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.tracking import store_uri
 
 MODEL = "mnist-cnn"
 SECONDS, ROUNDS = 10, 3

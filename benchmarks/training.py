@@ -15,17 +15,18 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import Row, alternate, record, seconds, split
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.augmentation import augment
-from deepdigits.data.batches import ShuffledBatches, epoch_generator, to_unit
-from deepdigits.data.splits import Split
-from deepdigits.errors import exits_cleanly
-from deepdigits.inference import probabilities
-from deepdigits.models.cnn import Cnn
-from deepdigits.models.cnn_training import cnn_to_train
-from deepdigits.trials import keep_silent, train_for_trial
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.prediction import to_unit
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.params import Params
+from deepdigits.tasks.classification.augmentation import augment
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.classification.trials import keep_silent, train_for_trial
+from deepdigits.tasks.cnn.network import Cnn
+from deepdigits.tasks.cnn.training import cnn_to_train
+from deepdigits.training.batches import ShuffledBatches, epoch_generator
 
 STEPS, ROUNDS, WANTED = 60, 3, 0.99
 

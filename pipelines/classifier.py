@@ -7,16 +7,16 @@ from typing import cast
 
 from pydantic import BaseModel
 
-from deepdigits import paths
-from deepdigits.calibration import fit_temperature, logits_of
-from deepdigits.config.classifiers import Fit
-from deepdigits.data.augmentation import augment
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
-from deepdigits.lineage import Lineage
-from deepdigits.models.classifier import Temperature
-from deepdigits.models.classifier_training import Classifier
-from deepdigits.tracking import DatasetIdentity
+from deepdigits.core import paths
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.nn.contrast import Temperature
+from deepdigits.ops.lineage import Lineage
+from deepdigits.ops.tracking import DatasetIdentity
+from deepdigits.tasks.classification.augmentation import augment
+from deepdigits.tasks.classification.calibration import fit_temperature, logits_of
+from deepdigits.tasks.classification.config import Fit
+from deepdigits.tasks.classification.training import Classifier
 from pipelines.training import Recipe, train_network
 
 

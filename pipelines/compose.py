@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from deepdigits import paths
-from deepdigits.config.loading import read_params
-from deepdigits.config.scenes import Compose
-from deepdigits.config.sections import StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scene_manifest import ORIGINS, describe_scenes
-from deepdigits.data.scenes import compose, save_scenes
-from deepdigits.data.splits import load_split
-from deepdigits.errors import exits_cleanly
-from deepdigits.files import write_json
-from deepdigits.lineage import stage_lineage
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.files import write_json
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.data.scenes.config import Compose
+from deepdigits.data.scenes.manifest import ORIGINS, describe_scenes
+from deepdigits.data.scenes.scenes import compose, save_scenes
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
 
 
 class Parameters(StageParams):

@@ -5,21 +5,21 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.evaluation import Evaluate
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
-from deepdigits.errors import exits_cleanly
-from deepdigits.files import file_sha256, write_json
-from deepdigits.inference import load_network
-from deepdigits.lineage import Lineage, stage_lineage
-from deepdigits.measures import test_measures, weights_file, weights_named
-from deepdigits.models.cnn import Cnn
-from deepdigits.models.gan import Discriminator, Generator
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.files import file_sha256, write_json
+from deepdigits.core.loading import read_params
+from deepdigits.core.measures import test_measures, weights_file, weights_named
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import Lineage, stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
+from deepdigits.tasks.cnn.network import load_cnn
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.gan.network import load_discriminator, load_generator
+from deepdigits.tasks.rnn.network import load_rnn
 from pipelines.evaluate_classifiers import evaluate_classifiers
 from pipelines.evaluate_gan import evaluate_gan
 
@@ -40,11 +40,8 @@ def main() -> None:
     splits = {name: load_split(paths.split_file(name)) for name in ("train", "validation", "test")}
     shutil.rmtree(paths.FIGURES, ignore_errors=True)
 
-    networks = {name: load_network(MODEL_FILES[name]) for name in CLASSIFIERS}
-    cnn, generator, discriminator = networks["cnn"], load_network(MODEL_FILES["gan"]), load_network(DISCRIMINATOR)
-    assert isinstance(cnn, Cnn)
-    assert isinstance(generator, Generator)
-    assert isinstance(discriminator, Discriminator)
+    cnn, rnn = load_cnn(MODEL_FILES["cnn"]), load_rnn(MODEL_FILES["rnn"])
+    generator, discriminator = load_generator(MODEL_FILES["gan"]), load_discriminator(DISCRIMINATOR)
     metrics: dict[str, Any] = {
         "dataset.name": manifest["name"],
         "dataset.sha256": manifest["sha256"],
@@ -53,7 +50,7 @@ def main() -> None:
         **weights_named("gan", ["cnn"]),
         "gan.feature_network_sha256": file_sha256(MODEL_FILES["cnn"]),
         "gan.discriminator_sha256": file_sha256(DISCRIMINATOR),
-        **evaluate_classifiers(networks, splits["test"], manifest["name"], params.evaluate),
+        **evaluate_classifiers({"cnn": cnn, "rnn": rnn}, splits["test"], manifest["name"], params.evaluate),
         **evaluate_gan(generator, discriminator, cnn, splits, params.evaluate),
     }
     write_json(paths.METRICS / "evaluate.json", metrics)

@@ -8,11 +8,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from deepdigits import paths
-from deepdigits.config.evaluation import Evaluate
-from deepdigits.data.batches import to_unit
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.classification import (
+from deepdigits.core import paths
+from deepdigits.core.files import write_csv
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.prediction import to_unit
+from deepdigits.plotting.figures import save_captioned, save_confusion, save_image_grid, save_reliability
+from deepdigits.plotting.plots import (
+    save_by_row,
+    save_convolution,
+    save_curves,
+    save_occlusions,
+    save_robustness,
+)
+from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
+from deepdigits.tasks.classification.explanation import occlusion, probabilities_by_row
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.classification.metrics import (
     classifier_report,
     contradicted,
     mcnemar,
@@ -20,21 +31,15 @@ from deepdigits.evaluation.classification import (
     without_temperature,
     worst_mistakes,
 )
-from deepdigits.evaluation.corruptions import CORRUPTIONS, corrupt
-from deepdigits.evaluation.explanation import occlusion, probabilities_by_row
-from deepdigits.evaluation.figures import save_captioned, save_confusion, save_image_grid, save_reliability
-from deepdigits.evaluation.generative import first_of_each_class
-from deepdigits.evaluation.plots import (
-    save_by_row,
-    save_convolution,
-    save_curves,
-    save_occlusions,
-    save_robustness,
+from deepdigits.tasks.classification.robustness import (
+    corrupted_accuracy,
+    coverage_at,
+    fgsm_accuracy,
+    selective_accuracy,
 )
-from deepdigits.evaluation.robustness import corrupted_accuracy, coverage_at, fgsm_accuracy, selective_accuracy
-from deepdigits.files import write_csv
-from deepdigits.inference import probabilities
-from deepdigits.models.cnn import Cnn
+from deepdigits.tasks.cnn.network import Cnn
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.gan.metrics import first_of_each_class
 
 # Test images whose labels a public relabelling of MNIST found disputed.
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)

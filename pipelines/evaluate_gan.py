@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from deepdigits import paths
-from deepdigits.config.evaluation import Evaluate
-from deepdigits.data.splits import Split, subset
-from deepdigits.evaluation.figures import save_image_grid
-from deepdigits.evaluation.generated import (
+from deepdigits.core import paths
+from deepdigits.data.digits.splits import Split, subset
+from deepdigits.plotting.figures import save_image_grid
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.cnn.network import Cnn, features
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.gan.evaluation import (
     agreement_measures,
     feature_measures,
     pixel_measures,
     synthetic_measures,
 )
-from deepdigits.evaluation.generative import first_of_each_class, fool_rate
-from deepdigits.inference import features, probabilities
-from deepdigits.models.cnn import Cnn
-from deepdigits.models.gan import Discriminator, Generator, draw_images, generate, interpolated_noise, scores
-from deepdigits.synthesis import classifier_of_generated, fresh_discriminator
+from deepdigits.tasks.gan.metrics import first_of_each_class, fool_rate
+from deepdigits.tasks.gan.network import Discriminator, Generator, draw_images, generate, interpolated_noise, scores
+from deepdigits.tasks.gan.synthesis import classifier_of_generated, fresh_discriminator
 
 
 def evaluate_gan(

@@ -6,17 +6,18 @@ import importlib
 import shutil
 import sys
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.files import file_sha256, write_json
-from deepdigits.lineage import stage_lineage
-from deepdigits.measures import test_measures, weights_file, weights_named
-from deepdigits.tasks.task import Task
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, write_json
+from deepdigits.core.loading import read_params
+from deepdigits.core.measures import test_measures, weights_file, weights_named
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
+from deepdigits.tasks.contract import Task
 
 
 @exits_cleanly
@@ -51,9 +52,9 @@ def main() -> None:
 
 
 def task_named(name: str) -> Task:
-    """The task in deepdigits/tasks/NAME.py: a stage depends on its own task alone."""
+    """The task in deepdigits/tasks/NAME/task.py: a stage depends on its own task alone."""
     try:
-        task: Task = getattr(importlib.import_module(f"deepdigits.tasks.{name}"), name.upper())
+        task: Task = getattr(importlib.import_module(f"deepdigits.tasks.{name}.task"), name.upper())
     except (ImportError, AttributeError, ValueError):
         raise UserError(f"There is no task {name!r}. Run: python -m pipelines.evaluate_task detector") from None
     return task

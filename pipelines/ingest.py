@@ -7,13 +7,16 @@ import os
 from rich.console import Console
 from rich.panel import Panel
 
-from deepdigits import paths
-from deepdigits.addresses import masked
-from deepdigits.config.data import Ingest
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import DatasetName, StageParams
-from deepdigits.data.manifest import describe
-from deepdigits.data.sources import (
+from deepdigits.core import paths
+from deepdigits.core.addresses import masked
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import write_bytes, write_json
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import DatasetName, StageParams
+from deepdigits.data.config import Ingest
+from deepdigits.data.digits.manifest import describe
+from deepdigits.data.digits.splits import Split, save_split, stratified_rows, subset
+from deepdigits.data.ingest.sources import (
     Downloader,
     Unreachable,
     digits_splits,
@@ -22,11 +25,9 @@ from deepdigits.data.sources import (
     own_mirror,
     raw_bytes,
 )
-from deepdigits.data.splits import Split, save_split, stratified_rows, subset
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.files import write_bytes, write_json
-from deepdigits.lineage import stage_lineage
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
 
 console = Console(stderr=True, highlight=False)
 

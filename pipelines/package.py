@@ -8,25 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from deepdigits import paths
-from deepdigits.cards import figure_rows, model_card
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.release import DatasetGates, Package
-from deepdigits.config.sections import PerDataset, StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.files import read_json, write_bytes, write_npz, write_text
-from deepdigits.gates import broken_floors
-from deepdigits.lineage import stage_lineage
-from deepdigits.onnx_models import WEIGHTS_SHA256
-from deepdigits.packaged import check_figures, describe_package, read_metrics, register_all
-from deepdigits.packaging import check_onnx, export_onnx, golden_examples, name_weights
-from deepdigits.registry import Registered
-from deepdigits.report import Section, report_page
-from deepdigits.tasks.catalogue import TASKS, check_gates
-from deepdigits.tasks.task import Task
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json, write_bytes, write_npz, write_text
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import PerDataset, StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.export.onnx import check_onnx, export_onnx, golden_examples, name_weights
+from deepdigits.export.runtime import WEIGHTS_SHA256
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
+from deepdigits.release.cards import figure_rows, model_card
+from deepdigits.release.config import DatasetGates, Package
+from deepdigits.release.floors import broken_floors, check_gates
+from deepdigits.release.packaged import check_figures, describe_package, read_metrics, register_all
+from deepdigits.release.registry import Registered
+from deepdigits.release.report import Section, report_page
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.contract import Task
 
 
 class Parameters(StageParams):

@@ -1,16 +1,16 @@
-"""Stage `train_cnn`: see `deepdigits.models.cnn`."""
+"""Stage `train_cnn`: see `deepdigits.tasks.cnn.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits.compute import use_threads
-from deepdigits.config.classifiers import TrainCnn
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.errors import exits_cleanly
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.cnn_training import cnn_to_train
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.tasks.cnn.config import TrainCnn
+from deepdigits.tasks.cnn.training import cnn_to_train
 from pipelines.classifier import train_classifier
 
 

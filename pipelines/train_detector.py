@@ -1,22 +1,22 @@
-"""Stage `train_detector`: see `deepdigits.models.detector`."""
+"""Stage `train_detector`: see `deepdigits.tasks.detector.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.detector import TrainDetector
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scenes import SCENES_AT_ONCE, detection_targets, load_scenes
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.detection import Found, best_threshold, detection_measures, match
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.detector import Detector, find_digits, losses
-from deepdigits.models.supervised import SupervisedTraining
-from deepdigits.tracking import DatasetIdentity
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.scenes.scenes import SCENES_AT_ONCE, detection_targets, load_scenes
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity
+from deepdigits.tasks.detector.config import TrainDetector
+from deepdigits.tasks.detector.metrics import Found, best_threshold, detection_measures, match
+from deepdigits.tasks.detector.network import Detector, find_digits, losses
+from deepdigits.training.supervised import SupervisedTraining
 from pipelines.training import Recipe, train_network
 
 

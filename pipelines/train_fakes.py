@@ -1,23 +1,23 @@
-"""Stage `train_fakes`: see `deepdigits.models.fakes`."""
+"""Stage `train_fakes`: see `deepdigits.tasks.fakes.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.fakes import TrainFakes
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.fakes import fakes_measures
-from deepdigits.forging import real_and_fake
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.fakes import FakesDetector, fake_probabilities, losses
-from deepdigits.models.supervised import SupervisedTraining
-from deepdigits.tracking import DatasetIdentity
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity
+from deepdigits.tasks.fakes.config import TrainFakes
+from deepdigits.tasks.fakes.make_fakes import real_and_fake
+from deepdigits.tasks.fakes.metrics import fakes_measures
+from deepdigits.tasks.fakes.network import FakesDetector, fake_probabilities, losses
+from deepdigits.training.supervised import SupervisedTraining
 from pipelines.training import Recipe, train_network
 
 

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import torch
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.gan import TrainGan
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.in_memory import InMemoryData
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.figures import save_animation
-from deepdigits.files import file_sha256, write_csv, write_json
-from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.adversarial import ConditionalGan
-from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
-from deepdigits.training import Fitted, Metrics, fit, report_epoch, work_dir
-from deepdigits.weights import part_of, save_network
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.files import file_sha256, write_csv, write_json
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
+from deepdigits.plotting.figures import save_animation
+from deepdigits.tasks.gan.config import TrainGan
+from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
+from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.training.data_module import InMemoryData
+from deepdigits.training.trainer import Fitted, Metrics, fit, report_epoch, work_dir
+from deepdigits.training.weights import part_of, save_network
 
 MODEL = paths.MODELS / "gan" / "model.safetensors"
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"

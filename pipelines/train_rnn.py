@@ -1,16 +1,16 @@
-"""Stage `train_rnn`: see `deepdigits.models.rnn`."""
+"""Stage `train_rnn`: see `deepdigits.tasks.rnn.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits.compute import use_threads
-from deepdigits.config.classifiers import TrainRnn
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.errors import exits_cleanly
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.rnn_training import rnn_to_train
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.tasks.rnn.config import TrainRnn
+from deepdigits.tasks.rnn.training import rnn_to_train
 from pipelines.classifier import train_classifier
 
 

@@ -1,23 +1,23 @@
-"""Stage `train_segmenter`: see `deepdigits.models.segmenter`."""
+"""Stage `train_segmenter`: see `deepdigits.tasks.segmenter.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.config.segmenter import SegmenterNet, TrainSegmenter
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scenes import SCENES_AT_ONCE, load_scenes
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.segmentation import confusions, mean_iou
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.detector import load_detector
-from deepdigits.models.segmenter import Segmenter, losses, name_pixels
-from deepdigits.models.supervised import SupervisedTraining
-from deepdigits.tracking import DatasetIdentity
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.scenes.scenes import SCENES_AT_ONCE, load_scenes
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity
+from deepdigits.tasks.detector.network import load_detector
+from deepdigits.tasks.segmenter.config import SegmenterNet, TrainSegmenter
+from deepdigits.tasks.segmenter.metrics import confusions, mean_iou
+from deepdigits.tasks.segmenter.network import Segmenter, losses, name_pixels
+from deepdigits.training.supervised import SupervisedTraining
 from pipelines.training import Recipe, train_network
 
 

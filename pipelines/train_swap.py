@@ -1,23 +1,23 @@
-"""Stage `train_swap`: see `deepdigits.models.swap`."""
+"""Stage `train_swap`: see `deepdigits.tasks.swap.network`."""
 
 from __future__ import annotations
 
 import torch
 
-from deepdigits import paths
-from deepdigits.compute import use_threads
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.config.swap import TrainSwap
-from deepdigits.data.batches import to_unit
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.splits import load_split
-from deepdigits.errors import exits_cleanly
-from deepdigits.evaluation.swapping import other_digits, styles, swap_measures
-from deepdigits.lineage import stage_lineage
-from deepdigits.models.swap import digits_read, swap_digits
-from deepdigits.models.swap_training import SwapTraining, usual_handwriting
-from deepdigits.tracking import DatasetIdentity
+from deepdigits.core import paths
+from deepdigits.core.compute import use_threads
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import load_split
+from deepdigits.nn.prediction import to_unit
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity
+from deepdigits.tasks.swap.config import TrainSwap
+from deepdigits.tasks.swap.metrics import other_digits, styles, swap_measures
+from deepdigits.tasks.swap.network import digits_read, swap_digits
+from deepdigits.tasks.swap.training import SwapTraining, usual_handwriting
 from pipelines.training import Recipe, train_network
 
 

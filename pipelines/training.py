@@ -10,15 +10,15 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pydantic import BaseModel
 
-from deepdigits import paths
-from deepdigits.config.fit import CycleFit
-from deepdigits.data.batches import VALIDATION_BATCH, Augment, Pairs
-from deepdigits.files import file_sha256, write_csv, write_json
-from deepdigits.fitting import fit_to_loss
-from deepdigits.lineage import Lineage
-from deepdigits.tracking import DatasetIdentity, RunLog, stage_run
-from deepdigits.training import Fitted, Metrics, report_epoch, work_dir
-from deepdigits.weights import part_of, save_network
+from deepdigits.core import paths
+from deepdigits.core.files import file_sha256, write_csv, write_json
+from deepdigits.ops.lineage import Lineage
+from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
+from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
+from deepdigits.training.config import CycleFit
+from deepdigits.training.fitting import fit_to_loss
+from deepdigits.training.trainer import Fitted, Metrics, report_epoch, work_dir
+from deepdigits.training.weights import part_of, save_network
 
 
 @dataclass(frozen=True)

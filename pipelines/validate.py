@@ -7,20 +7,27 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deepdigits import paths
-from deepdigits.config.data import Ingest, Validate
-from deepdigits.config.loading import read_params
-from deepdigits.config.sections import StageParams
-from deepdigits.data.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations
-from deepdigits.data.frame import class_frame, image_frame, split_frame
-from deepdigits.data.neighbours import label_disagreement
-from deepdigits.data.splits import SPLITS, Split, load_split
-from deepdigits.data.verdict import example_rows, expected_counts, failure_message, index_page, verdict_summary
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.evaluation.figures import save_captioned
-from deepdigits.files import read_json, write_json, write_text
-from deepdigits.lineage import stage_lineage
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json, write_json, write_text
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import Ingest, Validate
+from deepdigits.data.digits.splits import SPLITS, Split, load_split
+from deepdigits.data.validation.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations
+from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
+from deepdigits.data.validation.neighbours import label_disagreement
+from deepdigits.data.validation.verdict import (
+    example_rows,
+    expected_counts,
+    failure_message,
+    index_page,
+    verdict_summary,
+)
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
+from deepdigits.plotting.figures import save_captioned
 
 
 class Parameters(StageParams):

@@ -7,23 +7,24 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deepdigits import paths
-from deepdigits.config.data import Validate
-from deepdigits.config.loading import read_params
-from deepdigits.config.scenes import Compose
-from deepdigits.config.sections import StageParams
-from deepdigits.data.expectations import Verdict, check
-from deepdigits.data.scene_expectations import ROW_NAMES, scene_expectations
-from deepdigits.data.scene_frame import digit_frame, scene_frame, scene_split_frame
-from deepdigits.data.scene_manifest import ORIGINS
-from deepdigits.data.scenes import Scenes, load_scenes
-from deepdigits.data.splits import load_split
-from deepdigits.data.verdict import failure_message, index_page, verdict_summary
-from deepdigits.errors import UserError, exits_cleanly
-from deepdigits.evaluation.figures import save_captioned
-from deepdigits.files import read_json, write_json, write_text
-from deepdigits.lineage import stage_lineage
-from deepdigits.tracking import DatasetIdentity, stage_run
+from deepdigits.core import paths
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json, write_json, write_text
+from deepdigits.core.loading import read_params
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import Validate
+from deepdigits.data.digits.splits import load_split
+from deepdigits.data.scenes.config import Compose
+from deepdigits.data.scenes.manifest import ORIGINS
+from deepdigits.data.scenes.scenes import Scenes, load_scenes
+from deepdigits.data.validation.expectations import Verdict, check
+from deepdigits.data.validation.scene_expectations import ROW_NAMES, scene_expectations
+from deepdigits.data.validation.scene_frame import digit_frame, scene_frame, scene_split_frame
+from deepdigits.data.validation.verdict import failure_message, index_page, verdict_summary
+from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.tracking import DatasetIdentity, stage_run
+from deepdigits.plotting.figures import save_captioned
 
 
 class Parameters(StageParams):

@@ -11,8 +11,8 @@ from mlflow.tracking._model_registry.registry import ModelRegistryStoreRegistry
 from mlflow.tracking._tracking_service.registry import TrackingStoreRegistry
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from deepdigits.data.sources import digits_splits
-from deepdigits.data.splits import Split
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.ingest.sources import digits_splits
 
 ROOT = Path(__file__).parents[1]
 settings.register_profile("any machine", deadline=None)  # how fast an example is tried is no property of the code

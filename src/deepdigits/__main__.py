@@ -1,5 +1,5 @@
 """`python -m deepdigits`."""
 
-from deepdigits.cli import app
+from deepdigits.cli.app import app
 
 app()

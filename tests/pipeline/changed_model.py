@@ -6,13 +6,13 @@ import sys
 import torch
 from safetensors.torch import save
 
-from deepdigits import paths
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.files import file_sha256, read_json, write_bytes, write_json, write_text
-from deepdigits.measures import weights_named
-from deepdigits.packaged import describe_package, read_packaged
-from deepdigits.registry import register
+from deepdigits.core import paths
+from deepdigits.core.files import file_sha256, read_json, write_bytes, write_json, write_text
+from deepdigits.core.loading import read_params
+from deepdigits.core.measures import weights_named
+from deepdigits.release.packaged import describe_package, read_packaged
+from deepdigits.release.params import Params
+from deepdigits.release.registry import register
 from deepdigits.tasks.catalogue import TASKS
 from pipelines.package import package_model
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from deepdigits.config.loading import read_yaml
-from deepdigits.evaluation import robustness
-from deepdigits.evaluation.corruptions import CORRUPTIONS
-from deepdigits.files import file_sha256, read_json
-from deepdigits.workspace import prepare
+from deepdigits.core.files import file_sha256, read_json
+from deepdigits.core.loading import read_yaml
+from deepdigits.release.workspace import prepare
+from deepdigits.tasks.classification import robustness
+from deepdigits.tasks.classification.corruptions import CORRUPTIONS
 from tests.conftest import ROOT, forget_stores
 from tests.pipeline.killing import MIDST, end_when
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deepdigits.data.idx import encode_idx
-from deepdigits.data.sources import MNIST_SHA256, mnist_splits
-from deepdigits.data.splits import Split
-from deepdigits.files import sha256
+from deepdigits.core.files import sha256
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.ingest.idx import encode_idx
+from deepdigits.data.ingest.sources import MNIST_SHA256, mnist_splits
 
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = MNIST_SHA256
 RNG = np.random.default_rng(0)

@@ -7,13 +7,13 @@ from dataclasses import asdict, replace
 
 from mlflow import MlflowClient
 
-from deepdigits.errors import UserError
-from deepdigits.files import sha256
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import sha256
+from deepdigits.ops.tracking import experiment_id, open_store
 from deepdigits.promotion import ledger
 from deepdigits.promotion.claims import EXPERIMENT
 from deepdigits.promotion.ledger import Overtaken
 from deepdigits.promotion.transaction import CHAMPION, alias_version, perform
-from deepdigits.tracking import experiment_id, open_store
 from tests.promotion.deciding import RECORD, begin, intent
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from deepdigits.cli import commands
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
+from deepdigits.cli.app import commands
+from deepdigits.core.loading import read_params
+from deepdigits.ops.tracking import open_store
 from deepdigits.promotion import ledger
 from deepdigits.promotion.audit import audit
 from deepdigits.promotion.promote import Outcome, promote
 from deepdigits.promotion.transaction import alias_version
-from deepdigits.tracking import open_store
+from deepdigits.release.params import Params
 
 
 def decide(reference: str, **options: bool) -> Outcome:

@@ -13,11 +13,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from deepdigits.errors import UserError
+from deepdigits.core.errors import UserError
+from deepdigits.ops.tracking import open_store
 from deepdigits.promotion import lease
 from deepdigits.promotion.entries import digest, serialise
 from deepdigits.promotion.promote import rollback
-from deepdigits.tracking import open_store
 from tests.conftest import forget_stores
 from tests.pipeline.registry import aliases, command, decide, entries, faults, ledger_file
 

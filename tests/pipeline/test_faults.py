@@ -11,8 +11,8 @@ import threading
 import pytest
 from zc.lockfile import LockFile
 
-from deepdigits.config.loading import read_yaml
-from deepdigits.files import file_sha256
+from deepdigits.core.files import file_sha256
+from deepdigits.core.loading import read_yaml
 from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import closed_port
 from tests.pipeline.conftest import Workspace, outputs

@@ -12,14 +12,14 @@ from queue import SimpleQueue
 
 import pytest
 
-from deepdigits.data.sources import mnist_splits, raw_bytes
-from deepdigits.data.splits import subset
-from deepdigits.files import read_json
+from deepdigits.core.files import read_json
+from deepdigits.data.digits.splits import subset
+from deepdigits.data.ingest.sources import mnist_splits, raw_bytes
 from tests.pipeline.conftest import Workspace, outputs
 from tests.pipeline.mirrors import FAULTS, HARMLESS, Fault, Files, trust, write_mirror
 
 AT_ONCE = 2
-SOURCES = Path("src/deepdigits/data/sources.py")
+SOURCES = Path("src/deepdigits/data/ingest/sources.py")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.files import read_json
+from deepdigits.core.files import read_json
 from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT, closed_port
 from tests.pipeline.conftest import Workspace, environment, finished, prepared
@@ -137,7 +137,7 @@ def test_promotion_and_service_call_nobody(offline: Workspace, tmp_path: Path) -
 
 @pytest.mark.parametrize("module", ["classifier", "generator", "images", "swap"])
 def test_the_code_of_a_registered_model_leaves_no_device_id(module: str, tmp_path: Path) -> None:
-    code = f"import runpy; runpy.run_path({str(ROOT / f'src/deepdigits/pyfunc/{module}.py')!r})"
+    code = f"import runpy; runpy.run_path({str(ROOT / f'src/deepdigits/export/pyfunc/{module}.py')!r})"
     env = at_home(tmp_path / "home") | {"MLFLOW_DISABLE_TELEMETRY": "true"}  # as README's command for it has
     subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, check=True, timeout=300)
     assert identities(Workspace(tmp_path, env)) == []

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from deepdigits.ops.tracking import open_store
 from deepdigits.promotion import ledger
 from deepdigits.promotion.audit import audit
 from deepdigits.promotion.bounds import LIMIT
 from deepdigits.promotion.transaction import alias_version
-from deepdigits.tracking import open_store
 from tests.conftest import ROOT, forget_stores
 from tests.pipeline.conftest import environment
 from tests.pipeline.servers import mlflow_server, postgresql

@@ -11,12 +11,12 @@ import mlflow
 import numpy as np
 import pytest
 
-from deepdigits.data.scenes import load_scenes, save_scenes
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, read_json
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, read_json
+from deepdigits.data.scenes.scenes import load_scenes, save_scenes
+from deepdigits.ops.tracking import open_store
 from deepdigits.promotion.promote import rollback
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tracking import open_store
 from tests.conftest import forget_stores
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.registry import aliases, command, decide, entries, faults

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.errors import UserError
-from deepdigits.tracking import experiment_id
+from deepdigits.core.errors import UserError
+from deepdigits.ops.tracking import experiment_id
 from tests.conftest import forget_stores
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.servers import mlflow_server
@@ -22,7 +22,7 @@ from tests.pipeline.servers import mlflow_server
 AT_ONCE = 4
 REGISTER = (
     "import sys, time\n"
-    "from deepdigits.packaged import register_all\n"
+    "from deepdigits.release.packaged import register_all\n"
     "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
     "(one,) = register_all(['cnn'], 'smoke')\n"
     "print(one.name, one.version, one.aliases)\n"

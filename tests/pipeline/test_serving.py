@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Error, Page, sync_playwright
 
-from deepdigits.files import read_json
+from deepdigits.core.files import read_json
 from deepdigits.serving.champions import KINDS
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.servers import free_port, wait_for
@@ -184,7 +184,7 @@ DAMAGE = """
 import sys
 from pathlib import Path
 import mlflow
-from deepdigits.tracking import open_store
+from deepdigits.ops.tracking import open_store
 client, (name, version) = open_store(), sys.argv[1:]
 logged = client.get_logged_model(client.get_model_version(name, version).source.rpartition("/")[2])
 (golden,) = Path(mlflow.artifacts.download_artifacts(logged.artifact_location)).rglob("golden.npz")
@@ -192,7 +192,9 @@ golden.chmod(0o644)
 golden.write_bytes(golden.read_bytes()[:-50])
 client.set_registered_model_alias(name, "champion", version)
 """
-MOVE = "import sys; from deepdigits.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
+MOVE = (
+    "import sys; from deepdigits.ops.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
+)
 
 
 def broken(url: str) -> list[tuple[str, int, int]]:

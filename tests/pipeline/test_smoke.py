@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.config.loading import read_yaml
-from deepdigits.data.scenes import load_scenes, save_scenes
-from deepdigits.files import file_sha256
+from deepdigits.core.files import file_sha256
+from deepdigits.core.loading import read_yaml
+from deepdigits.data.scenes.scenes import load_scenes, save_scenes
 from deepdigits.tasks.catalogue import TASKS
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.killing import MIDST, end_when

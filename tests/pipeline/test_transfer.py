@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.files import file_sha256, read_json
+from deepdigits.core.files import file_sha256, read_json
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.servers import mlflow_server, postgresql
 

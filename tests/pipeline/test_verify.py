@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.config.loading import read_yaml
-from deepdigits.errors import UserError
-from deepdigits.files import read_json
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json
+from deepdigits.core.loading import read_yaml
+from deepdigits.ops.tracking import open_store
 from deepdigits.serving.champions import load
-from deepdigits.tracking import open_store
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.registry import command
 

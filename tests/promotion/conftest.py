@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from deepdigits.tracking import open_store
+from deepdigits.ops.tracking import open_store
 from tests.conftest import forget_stores
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from deepdigits.files import sha256
+from deepdigits.core.files import sha256
+from deepdigits.ops.tracking import experiment_id
 from deepdigits.promotion import lease, ledger
 from deepdigits.promotion.claims import EXPERIMENT, last_move
 from deepdigits.promotion.recovery import begin
 from deepdigits.promotion.transaction import CHAMPION, INTENT_TAG, PREVIOUS, Intent, alias_version, perform
-from deepdigits.tracking import experiment_id
 
 RECORD = "# A record\n"
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
-from deepdigits.cli import commands
-from deepdigits.errors import UserError
-from deepdigits.processes import process_identity
+from deepdigits.cli.app import commands
+from deepdigits.core.errors import UserError
+from deepdigits.ops.processes import process_identity
 from deepdigits.promotion import lease, ledger, people
 from deepdigits.promotion.audit import audit
 from deepdigits.promotion.bounds import CARD_CUT, LIMIT, MARK

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
+from deepdigits.core.loading import read_params
 from deepdigits.promotion.rules import (
     ClassifierScore,
     Decision,
@@ -22,6 +21,7 @@ from deepdigits.promotion.rules import (
     judge_paired,
     paired_interval,
 )
+from deepdigits.release.params import Params
 from tests.conftest import ROOT
 
 RULE = read_params(Params, ROOT / "params.yaml").promotion

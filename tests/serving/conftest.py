@@ -14,27 +14,29 @@ import torch
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from deepdigits.config.classifiers import CnnNet, RnnNet
-from deepdigits.config.detector import DetectorNet
-from deepdigits.config.gan import GanNet
-from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.config.swap import SwapNet
-from deepdigits.files import write_bytes
-from deepdigits.models.cnn import Cnn
-from deepdigits.models.detector import Detector
-from deepdigits.models.gan import Generator
-from deepdigits.models.rnn import make_rnn
-from deepdigits.models.segmenter import Segmenter
-from deepdigits.models.swap import Swapper
-from deepdigits.packaging import Exported, export_onnx
+from deepdigits.core.files import write_bytes
+from deepdigits.export.onnx import Exported, export_onnx
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import KINDS, Served
 from deepdigits.serving.limits import LOCAL
-from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
-from deepdigits.tasks.detector import ExportedDetector
-from deepdigits.tasks.gan import ExportedGenerator
-from deepdigits.tasks.segmenter import ExportedSegmenter
-from deepdigits.tasks.swap import ExportedSwapper
+from deepdigits.tasks.classification.task import ExportedClassifier
+from deepdigits.tasks.cnn.config import CnnNet
+from deepdigits.tasks.cnn.network import Cnn
+from deepdigits.tasks.cnn.task import ExportedCnn
+from deepdigits.tasks.detector.config import DetectorNet
+from deepdigits.tasks.detector.network import Detector
+from deepdigits.tasks.detector.task import ExportedDetector
+from deepdigits.tasks.gan.config import GanNet
+from deepdigits.tasks.gan.network import Generator
+from deepdigits.tasks.gan.task import ExportedGenerator
+from deepdigits.tasks.rnn.config import RnnNet
+from deepdigits.tasks.rnn.network import make_rnn
+from deepdigits.tasks.segmenter.config import SegmenterNet
+from deepdigits.tasks.segmenter.network import Segmenter
+from deepdigits.tasks.segmenter.task import ExportedSegmenter
+from deepdigits.tasks.swap.config import SwapNet
+from deepdigits.tasks.swap.network import Swapper
+from deepdigits.tasks.swap.task import ExportedSwapper
 from tests.conftest import ROOT
 from tests.pipeline.servers import free_port, wait_for
 from tests.serving.live import StillWatch, served_from

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from deepdigits.onnx_models import OnnxNetwork
+from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.app import create_app
 from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
 from deepdigits.serving.champions import KINDS, Served, champions_of

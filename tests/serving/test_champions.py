@@ -15,11 +15,11 @@ import pytest
 from mlflow import MlflowClient
 from starlette.testclient import TestClient
 
-from deepdigits.errors import UserError
+from deepdigits.core.errors import UserError
+from deepdigits.ops.tracking import open_store
 from deepdigits.serving import champions
 from deepdigits.serving.app import _keep_fresh, create_app
 from deepdigits.serving.champions import Broken, ChampionWatch, Served, open_network
-from deepdigits.tracking import open_store
 from tests.conftest import forget_stores
 
 

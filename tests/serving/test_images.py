@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageDraw
 
 from benchmarks.photo_set import ORIENTATION, STORED_AS, photos
-from deepdigits.data.splits import Split
+from deepdigits.data.digits.splits import Split
 from deepdigits.serving.images import MAX_PIXELS, SIDE, as_mnist, decode, longer_side, to_png
 from deepdigits.serving.photos import BadImageError
 from deepdigits.serving.placing import place

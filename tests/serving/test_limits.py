@@ -10,15 +10,15 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from benchmarks.attacks import png, progressive_jpeg
-from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.errors import UserError
-from deepdigits.files import write_bytes
-from deepdigits.models.segmenter import Segmenter
-from deepdigits.onnx_models import OnnxNetwork
-from deepdigits.packaging import export_onnx
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import write_bytes
+from deepdigits.export.onnx import export_onnx
+from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.app import create_app
 from deepdigits.serving.champions import side_of
-from deepdigits.tasks.segmenter import ExportedSegmenter
+from deepdigits.tasks.segmenter.config import SegmenterNet
+from deepdigits.tasks.segmenter.network import Segmenter
+from deepdigits.tasks.segmenter.task import ExportedSegmenter
 from tests.serving.live import StillWatch, served_from
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from deepdigits.errors import UserError
+from deepdigits.core.errors import UserError
 from deepdigits.serving.listening import address_of, listening
 from tests.conftest import ROOT
 from tests.pipeline.servers import free_port, wait_for

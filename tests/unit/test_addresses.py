@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepdigits.addresses import masked
+from deepdigits.core.addresses import masked
 
 # Distinctive: a secret that is "e" or part of the host would be found in any text.
 SECRET = st.text("abXYZ019/@%:?#&=+~!$'\"()[]{},;<> é", min_size=1, max_size=12).map(lambda text: f"Q{text}9Kq")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks import common, report, seeds, serving
-from deepdigits.config.loading import check, read_yaml
-from deepdigits.config.params import Params
+from deepdigits.core.loading import check, read_yaml
+from deepdigits.release.params import Params
 from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 

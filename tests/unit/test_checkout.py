@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.git import git
+from deepdigits.ops.git import git
 from tests.conftest import ROOT
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 
 
 def test_a_checkout_has_the_same_bytes_where_git_changes_line_ends(tmp_path: Path) -> None:
-    names = (".gitattributes", ".gitignore", "Makefile", "dvc.yaml", "docs/results.png", "src/deepdigits/git.py")
+    names = (".gitattributes", ".gitignore", "Makefile", "dvc.yaml", "docs/results.png", "src/deepdigits/ops/git.py")
     for name in names:
         (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "one" / name)

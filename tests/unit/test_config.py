@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config.loading import check, overlay, parse_yaml, read_params, read_yaml
-from deepdigits.config.params import Params
-from deepdigits.errors import UserError
-from deepdigits.workspace import profile_params
+from deepdigits.core.errors import UserError
+from deepdigits.core.loading import check, overlay, parse_yaml, read_params, read_yaml
+from deepdigits.release.params import Params
+from deepdigits.release.workspace import profile_params
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = read_yaml(ROOT / "params.yaml")

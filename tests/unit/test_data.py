@@ -6,12 +6,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config.classifiers import Augmentation
-from deepdigits.data.augmentation import augment, random_affine, random_convolution, random_rectangles, random_texture
-from deepdigits.data.batches import OrderedBatches, ShuffledBatches, epoch_generator
-from deepdigits.data.splits import Split, load_split, save_split, stratified_rows, subset
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, write_bytes, write_json
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, write_bytes, write_json
+from deepdigits.data.digits.splits import Split, load_split, save_split, stratified_rows, subset
+from deepdigits.tasks.classification.augmentation import (
+    augment,
+    random_affine,
+    random_convolution,
+    random_rectangles,
+    random_texture,
+)
+from deepdigits.tasks.classification.config import Augmentation
+from deepdigits.training.batches import OrderedBatches, ShuffledBatches, epoch_generator
 
 NONE = Augmentation(
     rotate_degrees=0.0, translate_pixels=0.0, scale_fraction=0.0, shear_degrees=0.0, textured_fraction=0.0

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config.detector import DetectorNet
-from deepdigits.data.scenes import Scenes, box_iou, compose, detection_targets
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.detection import (
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.scenes import Scenes, box_iou, compose, detection_targets
+from deepdigits.tasks.detector.config import DetectorNet
+from deepdigits.tasks.detector.metrics import (
     THRESHOLDS,
     Found,
     _judge,
@@ -25,7 +25,7 @@ from deepdigits.evaluation.detection import (
     match,
     precision_recall,
 )
-from deepdigits.models.detector import (
+from deepdigits.tasks.detector.network import (
     NOTHING,
     STRIDE,
     Detector,
@@ -38,7 +38,7 @@ from deepdigits.models.detector import (
     losses,
     two_guesses,
 )
-from deepdigits.tasks import detector as detector_task
+from deepdigits.tasks.detector.task import task as detector_task
 from tests.unit.test_scenes import LOOK
 
 NET = DetectorNet(widths=(4, 8, 8, 8), most=20, nms_iou=0.5)

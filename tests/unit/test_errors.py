@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import create_engine, text
 
-from deepdigits.errors import exits_cleanly
+from deepdigits.ops.exit import exits_cleanly
 from tests.conftest import ROOT
 from tests.pipeline.conftest import environment
 
@@ -61,7 +61,7 @@ DENIALS = [
 
 
 @pytest.mark.parametrize(
-    ("module", "again"), [("__main__", "run `dvc repro` again"), ("deepdigits.cli", "the command")]
+    ("module", "again"), [("__main__", "run `dvc repro` again"), ("deepdigits.cli.app", "the command")]
 )
 @pytest.mark.parametrize(("fails", "said"), DENIALS)
 def test_what_is_denied_is_one_message(

@@ -5,28 +5,28 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.linalg import sqrtm
 
-from deepdigits.evaluation.classification import (
-    classifier_report,
-    mcnemar,
-    reliability,
-    wilson_interval,
-    worst_mistakes,
-)
-from deepdigits.evaluation.figures import (
+from deepdigits.plotting.figures import (
     save_animation,
     save_captioned,
     save_confusion,
     save_image_grid,
     save_reliability,
 )
-from deepdigits.evaluation.generative import diversity, fool_rate, frechet_distance, manifold_metrics
-from deepdigits.evaluation.plots import (
+from deepdigits.plotting.plots import (
     save_by_row,
     save_convolution,
     save_curves,
     save_occlusions,
     save_robustness,
 )
+from deepdigits.tasks.classification.metrics import (
+    classifier_report,
+    mcnemar,
+    reliability,
+    wilson_interval,
+    worst_mistakes,
+)
+from deepdigits.tasks.gan.metrics import diversity, fool_rate, frechet_distance, manifold_metrics
 
 RNG = np.random.default_rng(0)
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.expectations import ROW_NAMES, Verdict, check, expectations
-from deepdigits.data.frame import class_frame, image_frame, split_frame
-from deepdigits.data.neighbours import label_disagreement
-from deepdigits.data.splits import Split, stratified_rows
-from deepdigits.data.verdict import example_rows, expected_counts, index_page, verdict_summary
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split, stratified_rows
+from deepdigits.data.validation.expectations import ROW_NAMES, Verdict, check, expectations
+from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
+from deepdigits.data.validation.neighbours import label_disagreement
+from deepdigits.data.validation.verdict import example_rows, expected_counts, index_page, verdict_summary
+from deepdigits.release.params import Params
 from tests.conftest import ROOT
 
 PARAMS = read_params(Params, ROOT / "params.yaml")

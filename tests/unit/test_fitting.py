@@ -8,17 +8,18 @@ import pytest
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from deepdigits.config.detector import DetectorNet
-from deepdigits.config.fit import CycleFit
-from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.data.scenes import Scenes, compose, detection_targets
-from deepdigits.data.splits import Split
-from deepdigits.fitting import fit_to_loss
-from deepdigits.models import detector, segmenter
-from deepdigits.models.supervised import SupervisedTraining
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.scenes import Scenes, compose, detection_targets
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.training import Fitted
-from deepdigits.weights import part_of, save_network
+from deepdigits.tasks.detector.config import DetectorNet
+from deepdigits.tasks.detector.task import network as detector
+from deepdigits.tasks.segmenter.config import SegmenterNet
+from deepdigits.tasks.segmenter.task import network as segmenter
+from deepdigits.training.config import CycleFit
+from deepdigits.training.fitting import fit_to_loss
+from deepdigits.training.supervised import SupervisedTraining
+from deepdigits.training.trainer import Fitted
+from deepdigits.training.weights import part_of, save_network
 from tests.unit.test_scenes import LOOK
 from tests.unit.test_training import KillAt, KilledError, equal
 

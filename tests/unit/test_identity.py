@@ -12,24 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from deepdigits import paths
-from deepdigits.arrays import largest_difference, read_arrays
-from deepdigits.config.classifiers import CnnNet
-from deepdigits.config.release import Package
-from deepdigits.data.manifest import describe
-from deepdigits.data.splits import Split, save_split, subset
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, read_json, sha256, write_json, write_npz, write_text
-from deepdigits.identity import CONTENTS, FILES
-from deepdigits.lineage import Lineage
-from deepdigits.measures import weights_file, weights_named
-from deepdigits.models.cnn import Cnn
-from deepdigits.packaged import describe_package, read_packaged
+from deepdigits.core import paths
+from deepdigits.core.arrays import largest_difference, read_arrays
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, read_json, sha256, write_json, write_npz, write_text
+from deepdigits.core.measures import weights_file, weights_named
+from deepdigits.data.digits.manifest import describe
+from deepdigits.data.digits.splits import Split, save_split, subset
+from deepdigits.ops.lineage import Lineage
+from deepdigits.ops.tracking import DatasetIdentity, open_store, stage_run, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch
-from deepdigits.registry import register
+from deepdigits.release.config import Package
+from deepdigits.release.identity import CONTENTS, FILES
+from deepdigits.release.packaged import describe_package, read_packaged
+from deepdigits.release.registry import register
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tracking import DatasetIdentity, open_store, stage_run, store_uri
-from deepdigits.weights import save_network
+from deepdigits.tasks.cnn.config import CnnNet
+from deepdigits.tasks.cnn.network import Cnn
+from deepdigits.training.weights import save_network
 from pipelines.package import package_model
 from tests.conftest import forget_stores
 

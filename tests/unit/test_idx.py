@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from deepdigits.data import idx
-from deepdigits.data.idx import encode_idx, parse_idx
+from deepdigits.data.ingest import idx
+from deepdigits.data.ingest.idx import encode_idx, parse_idx
 
 images = st.integers(0, 4).flatmap(lambda n: arrays(np.uint8, (n, 3, 2)))
 

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepdigits.data.scenes import Scenes
+from deepdigits.data.scenes.scenes import Scenes
 from tests.conftest import ROOT
 
 PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np, torch
-from deepdigits.compute import use_threads
-from deepdigits.data.scenes import compose
-from deepdigits.data.sources import digits_splits
+from deepdigits.core.compute import use_threads
+from deepdigits.data.scenes.scenes import compose
+from deepdigits.data.ingest.sources import digits_splits
 from tests.unit.test_scenes import COUNT, LOOK
 from tests.unit.test_training import build, train_classifier
 use_threads(2)

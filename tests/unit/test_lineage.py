@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.git import git
-from deepdigits.lineage import git_state
+from deepdigits.ops.git import git
+from deepdigits.ops.lineage import git_state
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.errors import UserError
-from deepdigits.lockcheck import check_lock
+from deepdigits.core.errors import UserError
+from deepdigits.release.lockcheck import check_lock
 from tests.conftest import ROOT
 
 
@@ -26,12 +26,12 @@ def tree(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("src/deepdigits/models/cnn.py", "", "#\n",
-         "train_cnn: src/deepdigits/models/cnn.py has changed since it ran."),
+        ("src/deepdigits/tasks/cnn/network.py", "", "#\n",
+         "train_cnn: src/deepdigits/tasks/cnn/network.py has changed since it ran."),
         ("params.yaml", "max_learning_rate: 0.003", "max_learning_rate: 0.004",
          "train_rnn: train_rnn.fit.max_learning_rate was 0.003, is 0.004."),
-        ("pipelines/train_gan.py", "from pathlib", "import deepdigits.gates\nfrom pathlib",
-         "train_gan: imports src/deepdigits/gates.py, which is no dep in dvc.yaml."),
+        ("pipelines/train_gan.py", "from pathlib", "import deepdigits.release.floors\nfrom pathlib",
+         "train_gan: imports src/deepdigits/release/floors.py, which is no dep in dvc.yaml."),
         ("pipelines/validate.py", "params.profile", '"x"',
          "validate: has the param profile, which it does not read."),
         ("dvc.yaml", "cmd: ${python} -m pipelines.ingest", "cmd: ${python} -m pipelines.ingest --all",

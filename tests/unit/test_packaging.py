@@ -7,33 +7,35 @@ import numpy as np
 import pytest
 import torch
 
-from deepdigits.cards import model_card
-from deepdigits.config.classifiers import CnnNet, RnnNet
-from deepdigits.config.detector import DetectorNet
-from deepdigits.config.fakes import FakesNet
-from deepdigits.config.gan import GanNet
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.config.swap import SwapNet
-from deepdigits.data.splits import Split
-from deepdigits.errors import UserError
-from deepdigits.gates import broken_floors
-from deepdigits.models.cnn import Cnn
-from deepdigits.models.detector import Detector
-from deepdigits.models.fakes import FakesDetector
-from deepdigits.models.gan import Generator
-from deepdigits.models.rnn import make_rnn
-from deepdigits.models.segmenter import Segmenter
-from deepdigits.models.swap import Swapper
-from deepdigits.packaging import Exported, Golden, check_onnx, export_onnx, golden_examples
-from deepdigits.tasks.catalogue import TASKS, check_gates
-from deepdigits.tasks.classifiers import ExportedClassifier, ExportedCnn
-from deepdigits.tasks.detector import ExportedDetector
-from deepdigits.tasks.fakes import ExportedFakesDetector
-from deepdigits.tasks.gan import ExportedGenerator
-from deepdigits.tasks.segmenter import ExportedSegmenter
-from deepdigits.tasks.swap import ExportedSwapper
+from deepdigits.core.errors import UserError
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split
+from deepdigits.export.onnx import Exported, Golden, check_onnx, export_onnx, golden_examples
+from deepdigits.release.cards import model_card
+from deepdigits.release.floors import broken_floors, check_gates
+from deepdigits.release.params import Params
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.classification.task import ExportedClassifier
+from deepdigits.tasks.cnn.config import CnnNet
+from deepdigits.tasks.cnn.network import Cnn
+from deepdigits.tasks.cnn.task import ExportedCnn
+from deepdigits.tasks.detector.config import DetectorNet
+from deepdigits.tasks.detector.network import Detector
+from deepdigits.tasks.detector.task import ExportedDetector
+from deepdigits.tasks.fakes.config import FakesNet
+from deepdigits.tasks.fakes.network import FakesDetector
+from deepdigits.tasks.fakes.task import ExportedFakesDetector
+from deepdigits.tasks.gan.config import GanNet
+from deepdigits.tasks.gan.network import Generator
+from deepdigits.tasks.gan.task import ExportedGenerator
+from deepdigits.tasks.rnn.config import RnnNet
+from deepdigits.tasks.rnn.network import make_rnn
+from deepdigits.tasks.segmenter.config import SegmenterNet
+from deepdigits.tasks.segmenter.network import Segmenter
+from deepdigits.tasks.segmenter.task import ExportedSegmenter
+from deepdigits.tasks.swap.config import SwapNet
+from deepdigits.tasks.swap.network import Swapper
+from deepdigits.tasks.swap.task import ExportedSwapper
 from tests.conftest import ROOT
 
 GATES = read_params(Params, ROOT / "params.yaml").gates["mnist"]

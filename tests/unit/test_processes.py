@@ -9,11 +9,11 @@ import time
 import psutil
 import pytest
 
-from deepdigits import processes
-from deepdigits.processes import process_identity, state
+from deepdigits.ops import processes
+from deepdigits.ops.processes import process_identity, state
 from tests.conftest import ROOT
 
-SAY = "import sys; from deepdigits.processes import process_identity; print(process_identity(), flush=True)"
+SAY = "import sys; from deepdigits.ops.processes import process_identity; print(process_identity(), flush=True)"
 
 
 def other_process(*, before: list[str] | None = None) -> tuple[subprocess.Popen[str], str]:

@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from deepdigits.calibration import fit_temperature
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.classification import contradicted, without_temperature
-from deepdigits.evaluation.corruptions import CORRUPTIONS, corrupt
-from deepdigits.evaluation.explanation import occlusion, probabilities_by_row
-from deepdigits.evaluation.robustness import corrupted_accuracy, coverage_at, fgsm_accuracy, selective_accuracy
-from deepdigits.models.classifier import WINDOW, local_contrast
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.contrast import WINDOW, local_contrast
+from deepdigits.tasks.classification.calibration import fit_temperature
+from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
+from deepdigits.tasks.classification.explanation import occlusion, probabilities_by_row
+from deepdigits.tasks.classification.metrics import contradicted, without_temperature
+from deepdigits.tasks.classification.robustness import (
+    corrupted_accuracy,
+    coverage_at,
+    fgsm_accuracy,
+    selective_accuracy,
+)
 
 RNG = np.random.default_rng(0)
 

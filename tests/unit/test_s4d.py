@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from deepdigits.config.classifiers import RnnNet
-from deepdigits.models.s4d import STATES, DiagonalRecurrence, PixelRnn
+from deepdigits.tasks.rnn.config import RnnNet
+from deepdigits.tasks.rnn.s4d import STATES, DiagonalRecurrence, PixelRnn
 
 NET = RnnNet(cell="s4d", hidden=8, layers=2, bidirectional=False, dropout=0.0)
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepdigits.config.scenes import Digits, Look, Scale
-from deepdigits.data.expectations import check
-from deepdigits.data.scene_expectations import ROW_NAMES, scene_expectations
-from deepdigits.data.scene_frame import digit_frame, mask_boxes, scene_frame, scene_split_frame
-from deepdigits.data.scene_manifest import describe_scenes
-from deepdigits.data.scenes import (
+from deepdigits.core.errors import UserError
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.config import Digits, Look, Scale
+from deepdigits.data.scenes.manifest import describe_scenes
+from deepdigits.data.scenes.scenes import (
     Scenes,
     box_iou,
     compose,
@@ -25,8 +24,9 @@ from deepdigits.data.scenes import (
     numbers_in_scene,
     save_scenes,
 )
-from deepdigits.data.splits import Split
-from deepdigits.errors import UserError
+from deepdigits.data.validation.expectations import check
+from deepdigits.data.validation.scene_expectations import ROW_NAMES, scene_expectations
+from deepdigits.data.validation.scene_frame import digit_frame, mask_boxes, scene_frame, scene_split_frame
 
 LOOK = Look(
     size=84,

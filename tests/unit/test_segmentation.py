@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from deepdigits.config.segmenter import SegmenterNet
-from deepdigits.data.scenes import Scenes, compose
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.segmentation import (
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.scenes import Scenes, compose
+from deepdigits.tasks.segmenter.config import SegmenterNet
+from deepdigits.tasks.segmenter.metrics import (
     boundary_f1,
     confusions,
     iou_by_class,
@@ -18,7 +18,7 @@ from deepdigits.evaluation.segmentation import (
     overlaps,
     segmentation_measures,
 )
-from deepdigits.models.segmenter import Segmenter, losses, name_pixels, segmentation_loss
+from deepdigits.tasks.segmenter.network import Segmenter, losses, name_pixels, segmentation_loss
 from tests.unit.test_scenes import LOOK
 
 

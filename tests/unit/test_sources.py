@@ -9,13 +9,13 @@ import numpy as np
 import pooch
 import pytest
 
-from deepdigits.config.data import Ingest
-from deepdigits.config.loading import read_yaml
-from deepdigits.data import sources
-from deepdigits.data.idx import encode_idx
-from deepdigits.data.sources import Downloader, Refused, Unreachable, WrongBytes, fetch_all, gunzip, own_mirror
-from deepdigits.errors import UserError
-from deepdigits.files import sha256
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import sha256
+from deepdigits.core.loading import read_yaml
+from deepdigits.data.config import Ingest
+from deepdigits.data.ingest import sources
+from deepdigits.data.ingest.idx import encode_idx
+from deepdigits.data.ingest.sources import Downloader, Refused, Unreachable, WrongBytes, fetch_all, gunzip, own_mirror
 from pipelines.ingest import get_images
 from tests.conftest import ROOT, closed_port
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from deepdigits.closure import import_closure, params_read, stage_modules
-from deepdigits.config.loading import read_yaml
-from deepdigits.config.params import Params
+from deepdigits.core.loading import read_yaml
+from deepdigits.release.closure import import_closure, params_read, stage_modules
+from deepdigits.release.params import Params
 from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 
@@ -108,11 +108,11 @@ def test_a_stage_finds_the_python_of_the_environment_without_activation(tmp_path
 def test_the_closure_sees_what_it_must(tmp_path: Path) -> None:
     """The checks above can fail: a lazy import and a whole `params` are found."""
     module = ROOT / "pipelines" / "train_gan.py"
-    assert "src/deepdigits/evaluation/generative.py" in import_closure([module], ROOT)
-    assert "src/deepdigits/models/cnn.py" not in import_closure([module], ROOT)
+    assert "src/deepdigits/tasks/gan/metrics.py" in import_closure([module], ROOT)
+    assert "src/deepdigits/tasks/cnn/network.py" not in import_closure([module], ROOT)
     lazy = tmp_path / "lazy.py"
     lazy.write_text(
-        "def f(params):\n    from deepdigits.gates import Rules\n    return params.a.b, params.a.b.c, Rules\n"
+        "def f(params):\n    from deepdigits.release.floors import Rules\n    return params.a.b, params.a.b.c, Rules\n"
     )
     assert params_read(lazy, {}) == {"a.b"}
     lazy.write_text("def f(params):\n    return g(params)\n")

@@ -14,10 +14,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from deepdigits import stores
-from deepdigits.errors import UserError
-from deepdigits.stores import reason
-from deepdigits.tracking import experiment_id, open_store, stage_run
+from deepdigits.core.errors import UserError
+from deepdigits.ops import stores
+from deepdigits.ops.stores import reason
+from deepdigits.ops.tracking import experiment_id, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 from tests.unit.test_tracking import DATASET, LINEAGE
 
@@ -145,7 +145,11 @@ def test_a_server_that_never_answers_is_told_of(scheme: str, silent: str, own_st
     short = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "PGCONNECT_TIMEOUT": "2"}
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", "from deepdigits.tracking import *\ntry: open_store()\nexcept UserError as e: print(e)"],
+        [
+            sys.executable,
+            "-c",
+            "from deepdigits.ops.tracking import *\ntry: open_store()\nexcept UserError as e: print(e)",
+        ],
         env=environment(MLFLOW_TRACKING_URI=f"{scheme}://me:secret@{silent}/db", **short),
         capture_output=True,
         text=True,
@@ -162,7 +166,7 @@ def test_by_default_no_server_is_waited_for_longer_than_a_minute() -> None:
         "import os\n"
         "for name in ('MLFLOW_HTTP_REQUEST_TIMEOUT', 'MLFLOW_HTTP_REQUEST_MAX_RETRIES', 'PGCONNECT_TIMEOUT'):\n"
         "    os.environ.pop(name, None)\n"
-        "import deepdigits.stores\n"
+        "import deepdigits.ops.stores\n"
         "from mlflow.environment_variables import *\n"
         "tries = 1 + MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()\n"
         "print(tries * MLFLOW_HTTP_REQUEST_TIMEOUT.get(), os.environ['PGCONNECT_TIMEOUT'])\n"

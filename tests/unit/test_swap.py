@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback
 from scipy.ndimage import affine_transform
 
-from deepdigits.config.fit import CycleFit
-from deepdigits.config.gan import GanNet
-from deepdigits.config.swap import SwapNet, SwapWeights, TrainSwap
-from deepdigits.data.batches import to_unit
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.fakes import auc, fakes_measures
-from deepdigits.evaluation.handwriting import slants, thicknesses
-from deepdigits.evaluation.swapping import (
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.prediction import to_unit
+from deepdigits.tasks.fakes.metrics import auc, fakes_measures
+from deepdigits.tasks.gan.config import GanNet
+from deepdigits.tasks.swap.config import SwapNet, SwapWeights, TrainSwap
+from deepdigits.tasks.swap.handwriting import slants, thicknesses
+from deepdigits.tasks.swap.metrics import (
     cycle_error,
     other_digits,
     probe_measures,
@@ -27,11 +26,12 @@ from deepdigits.evaluation.swapping import (
     styles,
     swap_measures,
 )
-from deepdigits.fitting import fit_to_loss
-from deepdigits.models.swap import Swapper, style_codes, swap_digits
-from deepdigits.models.swap_training import SwapTraining, handwriting, usual_handwriting
-from deepdigits.training import Fitted
-from deepdigits.weights import part_of
+from deepdigits.tasks.swap.network import Swapper, style_codes, swap_digits
+from deepdigits.tasks.swap.training import SwapTraining, handwriting, usual_handwriting
+from deepdigits.training.config import CycleFit
+from deepdigits.training.fitting import fit_to_loss
+from deepdigits.training.trainer import Fitted
+from deepdigits.training.weights import part_of
 from tests.unit.test_training import KillAt, KilledError, equal
 
 GAN = GanNet(noise_dim=4, generator_widths=(8, 4), discriminator_widths=(4, 4, 4, 8))

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepdigits.config.classifiers import CnnNet
-from deepdigits.config.evaluation import FreshDiscriminator
-from deepdigits.config.gan import GanNet
-from deepdigits.config.loading import read_params
-from deepdigits.config.params import Params
-from deepdigits.data.splits import Split
-from deepdigits.evaluation.generative import fool_rate, nearest_distances
-from deepdigits.inference import probabilities
-from deepdigits.models.gan import Generator, draw_images, scores
-from deepdigits.synthesis import Ensemble, classifier_of_generated, fresh_discriminator
+from deepdigits.core.loading import read_params
+from deepdigits.data.digits.splits import Split
+from deepdigits.release.params import Params
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.cnn.config import CnnNet
+from deepdigits.tasks.config import FreshDiscriminator
+from deepdigits.tasks.gan.config import GanNet
+from deepdigits.tasks.gan.metrics import fool_rate, nearest_distances
+from deepdigits.tasks.gan.network import Generator, draw_images, scores
+from deepdigits.tasks.gan.synthesis import Ensemble, classifier_of_generated, fresh_discriminator
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))

@@ -14,10 +14,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from deepdigits.errors import Terminated, UserError
-from deepdigits.lineage import Lineage, git_state, stage_fingerprint
-from deepdigits.processes import process_identity
-from deepdigits.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
+from deepdigits.core.errors import Terminated, UserError
+from deepdigits.ops.lineage import Lineage, git_state, stage_fingerprint
+from deepdigits.ops.processes import process_identity
+from deepdigits.ops.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 
 LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, "e" * 64)

@@ -14,24 +14,28 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from deepdigits.calibration import fit_temperature, logits_of, scaled_loss
-from deepdigits.config.classifiers import Augmentation, CnnNet, Fit, RnnNet
-from deepdigits.config.gan import GanNet, GanStop, TrainGan
-from deepdigits.data.augmentation import augment
-from deepdigits.data.in_memory import InMemoryData
-from deepdigits.data.splits import Split, stratified_rows
-from deepdigits.errors import UserError
-from deepdigits.fitting import fit_to_loss
-from deepdigits.gan_training import MONITOR, FoolRateStopping, ValidationMeasures
-from deepdigits.inference import load_network, probabilities
-from deepdigits.models import cnn, rnn
-from deepdigits.models.adversarial import ConditionalGan
-from deepdigits.models.classifier_training import Classifier
-from deepdigits.models.cnn_training import cnn_to_train
-from deepdigits.models.gan import Discriminator, Generator, class_noise, generate
-from deepdigits.models.rnn_training import rnn_to_train
-from deepdigits.training import Fitted, fit, work_dir
-from deepdigits.weights import part_of, save_network
+from deepdigits.core.errors import UserError
+from deepdigits.data.digits.splits import Split, stratified_rows
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.classification.augmentation import augment
+from deepdigits.tasks.classification.calibration import fit_temperature, logits_of, scaled_loss
+from deepdigits.tasks.classification.config import Augmentation, Fit
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.classification.training import Classifier
+from deepdigits.tasks.cnn import network as cnn
+from deepdigits.tasks.cnn.config import CnnNet
+from deepdigits.tasks.cnn.training import cnn_to_train
+from deepdigits.tasks.gan.config import GanNet, GanStop, TrainGan
+from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
+from deepdigits.tasks.gan.network import Discriminator, Generator, class_noise, generate
+from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.tasks.rnn import network as rnn
+from deepdigits.tasks.rnn.config import RnnNet
+from deepdigits.tasks.rnn.training import rnn_to_train
+from deepdigits.training.data_module import InMemoryData
+from deepdigits.training.fitting import fit_to_loss
+from deepdigits.training.trainer import Fitted, fit, work_dir
+from deepdigits.training.weights import part_of, save_network
 
 CNN = CnnNet(widths=(8, 8, 8, 16, 16))
 RNN = RnnNet(cell="gru", hidden=16, layers=2, bidirectional=True, dropout=0.2)
@@ -152,9 +156,9 @@ def test_a_classifier_learns_and_its_file_scores_what_training_reported(
 
     path = tmp_path / "model.safetensors"
     save_network(kind, CNN if kind == "cnn" else RNN, part_of(fitted.state, "net."), path)
-    answers = probabilities(load_network(path), splits[1].images)
+    answers = probabilities(TASKS[kind].load(path), splits[1].images)
     assert (answers.argmax(1) == splits[1].labels).mean() == pytest.approx(best["val/accuracy"])
-    logits = logits_of(load_network(path), splits[1].images)
+    logits = logits_of(TASKS[kind].load(path), splits[1].images)
     temperature = fit_temperature(logits, splits[1].labels)
     assert best["val/loss"] == pytest.approx(scaled_loss(logits, splits[1].labels, temperature), abs=1e-5)
 
@@ -322,12 +326,12 @@ def test_a_damaged_or_foreign_model_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[:-10])
     with pytest.raises(UserError, match="cannot be loaded"):
-        load_network(path)
+        TASKS["cnn"].load(path)
     path.write_bytes(whole)
     save_network("cnn", CNN.model_copy(update={"widths": (4, 4, 4, 4, 4)}), {}, tmp_path / "other.safetensors")
     (tmp_path / "other.json").rename(tmp_path / "model.json")
     with pytest.raises(UserError, match="cannot be loaded"):
-        load_network(path)
+        TASKS["cnn"].load(path)
     path.unlink()
     with pytest.raises(UserError, match="missing"):
-        load_network(path)
+        TASKS["cnn"].load(path)

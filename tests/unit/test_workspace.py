@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deepdigits.errors import UserError
-from deepdigits.git import git
-from deepdigits.workspace import prepare
+from deepdigits.core.errors import UserError
+from deepdigits.ops.git import git
+from deepdigits.release.workspace import prepare
 from tests.conftest import ROOT
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")

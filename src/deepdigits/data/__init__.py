@@ -1,1 +1,1 @@
-"""Ingesting, checking and serving the images."""
+"""The images and the scenes: fetched, described, checked."""

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from deepdigits.files import sha256
+from deepdigits.core.files import sha256
+from deepdigits.ops.tracking import STORE_ERRORS
 from deepdigits.promotion import lease, ledger
 from deepdigits.promotion.entries import Entry
 from deepdigits.promotion.ledger import Ledger
 from deepdigits.promotion.recovery import described
 from deepdigits.promotion.registered import registered_here
 from deepdigits.promotion.transaction import CHAMPION, PREVIOUS, RECORD, alias_version
-from deepdigits.tracking import STORE_ERRORS
 
 
 def audit(client: MlflowClient) -> tuple[int, list[str]]:

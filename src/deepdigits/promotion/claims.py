@@ -14,10 +14,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
-from deepdigits.errors import UserError
+from deepdigits.core.errors import UserError
+from deepdigits.ops.stores import reason
+from deepdigits.ops.tracking import every, experiment_id
 from deepdigits.promotion.entries import Entry, Number, RunId, Sha256
-from deepdigits.stores import reason
-from deepdigits.tracking import every, experiment_id
 
 EXPERIMENT = "registry"
 SETTLED = "registry ledger"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from deepdigits.files import sha256
+from deepdigits.core.files import sha256
 
 START = "0" * 64  # what the first entry names as the hash of the one before
 

@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from rich.console import Console
 
-from deepdigits.errors import UserError
-from deepdigits.processes import State, process_identity, state
-from deepdigits.tracking import STORE_ERRORS
+from deepdigits.core.errors import UserError
+from deepdigits.ops.processes import State, process_identity, state
+from deepdigits.ops.tracking import STORE_ERRORS
 
 PROCESS_TAG, HEARTBEAT_TAG = "process", "registry.heartbeat"
 BEAT_SECONDS = 5.0

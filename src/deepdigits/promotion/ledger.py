@@ -19,8 +19,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from deepdigits.errors import UserError
-from deepdigits.files import write_text
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import write_text
 from deepdigits.promotion.claims import Claim, claim, decision_runs, given, last_move, ledger_run, settled_run, sound
 from deepdigits.promotion.entries import START, Entry, digest, follow, parse, read_entry, seal, serialise
 

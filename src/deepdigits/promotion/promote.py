@@ -11,12 +11,11 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
-from deepdigits.config.params import Params
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.data.scenes import Scenes
-from deepdigits.data.splits import Split
-from deepdigits.errors import UserError
-from deepdigits.gates import check_floors
+from deepdigits.core.errors import UserError
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.scenes import Scenes
+from deepdigits.ops.tracking import every, open_store, store_uri
 from deepdigits.promotion.record import change_record, decision_record
 from deepdigits.promotion.recovery import begin
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, parse_reference
@@ -37,10 +36,11 @@ from deepdigits.promotion.transaction import (
     exclusive,
     perform,
 )
-from deepdigits.registry import CANDIDATE
+from deepdigits.release.floors import check_floors
+from deepdigits.release.params import Params
+from deepdigits.release.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tasks.task import SCENES
-from deepdigits.tracking import every, open_store, store_uri
+from deepdigits.tasks.contract import SCENES
 
 ROLLED_BACK = "rolled back"
 Models = Mapping[str, RegisteredModel]

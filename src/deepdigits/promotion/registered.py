@@ -13,12 +13,12 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.entities.model_registry import RegisteredModel as RegisteredModelEntry
 from mlflow.exceptions import MlflowException
 
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, sha256
-from deepdigits.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, sha256
+from deepdigits.ops.stores import reason
+from deepdigits.ops.tracking import every
 from deepdigits.promotion.transaction import alias_version
-from deepdigits.stores import reason
-from deepdigits.tracking import every
+from deepdigits.release.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 
 
 @dataclass(frozen=True)

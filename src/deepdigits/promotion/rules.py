@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm
 
-from deepdigits.config.promotion import GeneratorRule, PairedRule, Promotion
-from deepdigits.evaluation.classification import mcnemar
-from deepdigits.evaluation.generative import frechet_distance
+from deepdigits.release.config import GeneratorRule, PairedRule, Promotion
+from deepdigits.tasks.classification.metrics import mcnemar
+from deepdigits.tasks.gan.metrics import frechet_distance
 
 Outcome = Literal["promoted", "refused"]
 
@@ -58,7 +58,7 @@ class PairedScore:
 
 
 def broken_floors(gates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One sentence for each floor that is not met; `gates` as `deepdigits.gates.check_floors` returns them."""
+    """One sentence for each floor that is not met; `gates` as `deepdigits.release.floors.check_floors` returns them."""
     return [
         f"Floor not met: {gate['metric']} is {_number(gate['value'])}, must be {gate['rule']} {gate['limit']}."
         for gate in gates

@@ -11,27 +11,27 @@ import onnx
 from onnx import numpy_helper
 from sklearn.neighbors import NearestNeighbors
 
-from deepdigits import paths
-from deepdigits.config.evaluation import Evaluate
-from deepdigits.data.scene_manifest import arrays_sha256
-from deepdigits.data.scenes import Scenes, load_scenes
-from deepdigits.data.splits import Split, load_split, subset
-from deepdigits.errors import UserError
-from deepdigits.evaluation.classification import classifier_report
-from deepdigits.evaluation.generated import (
+from deepdigits.core import paths
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import sha256
+from deepdigits.data.digits.splits import Split, load_split, subset
+from deepdigits.data.scenes.manifest import arrays_sha256
+from deepdigits.data.scenes.scenes import Scenes, load_scenes
+from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork, latencies, open_model
+from deepdigits.promotion.registered import RegisteredModel
+from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, PairedScore
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.classification.metrics import classifier_report
+from deepdigits.tasks.classification.robustness import corrupted_accuracy
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.contract import Task
+from deepdigits.tasks.gan.evaluation import (
     agreement_measures,
     feature_measures,
     pixel_measures,
     synthetic_measures,
 )
-from deepdigits.evaluation.robustness import corrupted_accuracy
-from deepdigits.files import sha256
-from deepdigits.inference import probabilities
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, latencies, open_model
-from deepdigits.promotion.registered import RegisteredModel
-from deepdigits.promotion.rules import ClassifierScore, GeneratorScore, PairedScore
-from deepdigits.synthesis import classifier_of_generated
-from deepdigits.tasks.task import Task
+from deepdigits.tasks.gan.synthesis import classifier_of_generated
 
 LATENCY_IMAGES = 300
 

@@ -18,16 +18,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
-from deepdigits.data.manifest import validated_manifest
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, read_json, write_json
-from deepdigits.identity import read_contents
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, read_json, write_json
+from deepdigits.data.digits.manifest import validated_manifest
+from deepdigits.ops.tracking import DatasetIdentity, RunLog, experiment_id, find_run, masked, open_store
 from deepdigits.promotion import ledger
 from deepdigits.promotion.registered import RegisteredModel, fetch, find
 from deepdigits.promotion.transaction import CHAMPION, RECORD
-from deepdigits.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
+from deepdigits.release.identity import read_contents
+from deepdigits.release.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, Registered, register
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tracking import DatasetIdentity, RunLog, experiment_id, find_run, masked, open_store
 
 WEIGHTS = "model.safetensors"
 BATCH = 1000  # metrics in one request, the most that MLflow takes

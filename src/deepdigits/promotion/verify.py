@@ -17,22 +17,22 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from deepdigits import paths
-from deepdigits.arrays import largest_difference
-from deepdigits.config.params import Params
-from deepdigits.errors import UserError
-from deepdigits.files import file_sha256, sha256
-from deepdigits.git import GitError, git
-from deepdigits.identity import CONTENTS, read_contents
-from deepdigits.lockcheck import locked_outs
-from deepdigits.onnx_models import golden_arrays, golden_difference
-from deepdigits.packaging import golden_examples
+from deepdigits.core import paths
+from deepdigits.core.arrays import largest_difference
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, sha256
+from deepdigits.export.onnx import golden_examples
+from deepdigits.export.runtime import golden_arrays, golden_difference
+from deepdigits.ops.git import GitError, git
+from deepdigits.ops.tracking import open_store, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
-from deepdigits.registry import CANDIDATE
+from deepdigits.release.identity import CONTENTS, read_contents
+from deepdigits.release.lockcheck import locked_outs
+from deepdigits.release.params import Params
+from deepdigits.release.registry import CANDIDATE
+from deepdigits.release.workspace import child_environment
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tracking import open_store, store_uri
-from deepdigits.workspace import child_environment
 
 WEIGHTS = "model.safetensors"
 LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")

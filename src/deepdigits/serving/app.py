@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, Response
 from fastapi_offline import FastAPIOffline
 from starlette.types import ASGIApp
 
-from deepdigits.onnx_models import OnnxGenerator
+from deepdigits.export.runtime import OnnxGenerator
 from deepdigits.serving.answers import array_answer
 from deepdigits.serving.bodies import (
     MAX_BATCH,

@@ -12,13 +12,13 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 
-from deepdigits.errors import UserError
-from deepdigits.onnx_models import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
+from deepdigits.core.errors import UserError
+from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
+from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, every, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
 from deepdigits.serving.problems import Problem
 from deepdigits.serving.together import Together
-from deepdigits.tracking import DEFAULT_URI, STORE_DIR, every, masked, open_store, store_uri
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4

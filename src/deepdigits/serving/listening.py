@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from deepdigits.errors import UserError
+from deepdigits.core.errors import UserError
 from deepdigits.serving.connections import Guarded
 
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # as the IPv6 of localhost where there is none

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from deepdigits.onnx_models import OnnxNetwork
+from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.answers import array_answer
 from deepdigits.serving.bodies import MAX_SCENES, Digit, uploads
 from deepdigits.serving.champions import ChampionWatch, Served

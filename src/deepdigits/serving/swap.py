@@ -9,8 +9,8 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from deepdigits.data.pixels import to_bytes
-from deepdigits.onnx_models import OnnxNetwork
+from deepdigits.core.pixels import to_bytes
+from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.answers import array_answer
 from deepdigits.serving.bodies import MAX_BATCH, Image, uploads
 from deepdigits.serving.champions import ChampionWatch, Served

@@ -1,1 +1,1 @@
-"""What the pipeline does with images, one file per task: how each is judged, packaged and described."""
+"""One folder per task: its network, training, metrics, evaluation and card."""

@@ -1,0 +1,120 @@
+"""The command `deepdigits`. Run it from the repository's root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from deepdigits.cli.registry import add_registry_commands
+from deepdigits.core.errors import Terminated, UserError
+from deepdigits.ops.exit import exits_cleanly
+
+commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+add_registry_commands(commands)
+
+
+@commands.command()
+def summary() -> None:
+    """Show what the pipeline made; register what the registry does not have yet. Exit code 3: a model is refused."""
+    from deepdigits.core import paths
+    from deepdigits.core.files import read_json
+    from deepdigits.core.loading import read_params
+    from deepdigits.release.floors import broken_floors, check_gates
+    from deepdigits.release.packaged import read_metrics, register_all
+    from deepdigits.release.params import Params
+    from deepdigits.release.summary import summary_panel
+    from deepdigits.tasks.catalogue import TASKS
+
+    params = read_params(Params)
+    metrics = read_metrics()
+    refused = broken_floors(check_gates(metrics, params.gates[read_json(paths.MANIFEST)["name"]]))
+    registered = register_all([name for name in TASKS if name not in refused], params.profile)
+    Console().print(summary_panel(registered, refused, metrics, params.profile))
+    if refused:
+        raise typer.Exit(3)
+
+
+@commands.command()
+def check() -> None:
+    """Tell whether dvc.lock is true for this tree, without running anything; exit code 1 if not."""
+    from deepdigits.release.lockcheck import check_lock
+
+    faults = check_lock(Path.cwd())
+    if faults:
+        raise UserError("dvc.lock is not true for this tree:\n" + "\n".join(faults) + "\nMake it true: make repro")
+    Console().print("dvc.lock is true for this tree.")
+
+
+@commands.command()
+def workspace(profile: str, directory: Path) -> None:
+    """Make DIRECTORY a working copy whose params.yaml has profiles/PROFILE.yaml over it."""
+    from deepdigits.release.workspace import prepare
+
+    prepare(Path.cwd(), directory, profile)
+
+
+@commands.command()
+def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 5000) -> None:
+    """Serve the MLflow UI on this machine."""
+    from deepdigits.ops.tracking import open_store, store_uri
+
+    open_store()
+    _refuse_taken("127.0.0.1", port, f"make ui PORT={port + 1}")
+    Console().print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
+    # One worker and no job runner: this serves one reviewer, and starts in a third of the time.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    arguments = ["ui", "--backend-store-uri", store_uri(), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
+
+
+@commands.command()
+def serve(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
+    dataset: Annotated[str | None, typer.Option(help="Whose champions: mnist or digits.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Threads of one network; one for each core if not given.")
+    ] = None,
+    refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Time between two looks for a new champion.")] = 5,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="A name it answers for, beside localhost and HOST; * is any. Repeatable.")
+    ] = None,
+    root_path: Annotated[str, typer.Option(help="The prefix that a proxy before it takes off, e.g. /digits.")] = "",
+) -> None:
+    """Serve the champions over HTTP, with a page to draw on."""
+    from joblib import cpu_count
+
+    from deepdigits.ops.tracking import open_store
+    from deepdigits.serving.app import create_app
+    from deepdigits.serving.champions import ChampionWatch
+    from deepdigits.serving.limits import LOCAL
+    from deepdigits.serving.listening import address_of, answer, listening
+
+    prefix = f"/{root_path.strip('/')}".rstrip("/")
+    with listening(host, port) as sockets:
+        open_store()
+        app = create_app(
+            ChampionWatch(dataset, threads or cpu_count()), refresh_seconds, [*LOCAL, host, *(allowed_host or [])]
+        )
+        Console().print(f"{address_of(host, port, prefix)}  (Ctrl-C ends it; the API is described at {prefix}/docs)")
+        with contextlib.suppress(Terminated, KeyboardInterrupt):
+            answer(app, sockets, prefix)
+
+
+def _refuse_taken(host: str, port: int, instead: str) -> None:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        if probe.connect_ex((host, port)) == 0:
+            raise UserError(f"Port {port} is in use. Choose another one: {instead}")
+
+
+@exits_cleanly
+def app() -> None:
+    commands()

@@ -1,0 +1,1 @@
+"""Files, paths, parameters, errors: what everything may use."""

@@ -1,0 +1,11 @@
+"""The errors that are not defects of ours."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input, data or environment. The message says what, where and what to do next."""
+
+
+class Terminated(Exception):
+    """The process was asked to stop (SIGTERM) before its work was complete."""

@@ -1,0 +1,1 @@
+"""Splits of single digits and their manifest."""

@@ -1,0 +1,1 @@
+"""MNIST from its mirrors, or the digits that scikit-learn bundles."""

@@ -1,0 +1,1 @@
+"""Scenes of several digits, composed from single ones."""

@@ -1,0 +1,1 @@
+"""What the data must meet before anything is trained on them."""

@@ -1,0 +1,135 @@
+"""What is measured of the scenes before anything is trained on them: three pandas frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.scenes.config import Look
+from deepdigits.data.scenes.scenes import Scenes, box_iou, numbers_in_scene
+
+
+def digit_frame(scenes: Mapping[str, Scenes], origins: Mapping[str, Split], looks: Mapping[str, Look]) -> pd.DataFrame:
+    """One row per digit.
+
+    Columns: `digit` (split/scene/number), `split`, `label`; `width` and `height` of its box, and `margin` (pixels from
+    it to the nearest edge of the scene, below 0 if it reaches over it); `area` of its mask in pixels; `box_error`
+    (largest difference in pixels of a side of the box from that of the mask); `overlap` (highest intersection over
+    union with another box of its scene) and `most_overlap`, which is allowed; `named` (its label is that of the image
+    it was made from); `leaked` (an image of the same pixels was used in the scenes of another split).
+    """
+    hashes = {name: _hashes(origins[name], one.sources) for name, one in scenes.items()}
+    parts = []
+    for name, one in scenes.items():
+        elsewhere = set().union(*(hashes[other] for other in scenes if origins[other] is not origins[name]))
+        columns = _of_split(name, one, origins[name])
+        leaked = [pixels in elsewhere for pixels in hashes[name]]
+        parts.append(columns.assign(most_overlap=looks[name].max_overlap, leaked=leaked))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scene_frame(scenes: Mapping[str, Scenes], looks: Mapping[str, Look]) -> pd.DataFrame:
+    """One row per scene.
+
+    Columns: `scene` (split/row), `split`; `digits`, and `most`, which it may have; of the pixels, 0 to 255, `mean` and
+    `std`; `mask_mismatch` (pixels where semantic and instance masks disagree about whether there is a digit);
+    `sha256` of the pixels.
+    """
+    parts = []
+    for name, one in scenes.items():
+        pixels = one.images.reshape(len(one), -1).astype(np.float32)
+        columns = {
+            "scene": [f"{name}/{row}" for row in range(len(one))],
+            "split": name,
+            "digits": np.bincount(one.scene, minlength=len(one)),
+            "most": looks[name].digits.most,
+            "mean": pixels.mean(axis=1),
+            "std": pixels.std(axis=1),
+            "mask_mismatch": ((one.semantic > 0) != (one.instances > 0)).sum(axis=(1, 2)),
+            "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in one.images],
+        }
+        parts.append(pd.DataFrame(columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def scene_split_frame(scenes: Mapping[str, Scenes], expected: Mapping[str, int]) -> pd.DataFrame:
+    """One row per split: `split`, `count`, `expected_count`, `digits` (mean per scene), and of the digits' classes the
+    least and greatest share, `least_share` and `greatest_share`."""
+    rows = []
+    for name, one in scenes.items():
+        shares = np.bincount(one.labels, minlength=10) / max(1, len(one.labels))
+        rows.append(
+            {
+                "split": name,
+                "count": len(one),
+                "expected_count": expected[name],
+                "digits": len(one.labels) / max(1, len(one)),
+                "least_share": float(shares.min()),
+                "greatest_share": float(shares.max()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def mask_boxes(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
+    """The least box around each digit's instance mask, int64 `(m, 4)`, and the mask's area in pixels `(m,)`; a digit
+    without a mask has the box 0, 0, 0, 0."""
+    numbers = numbers_in_scene(scenes.scene)
+    boxes, areas = np.zeros((len(numbers), 4), np.int64), np.zeros(len(numbers), np.int64)
+    for number in range(numbers.max(initial=-1) + 1):
+        rows = np.flatnonzero(numbers == number)
+        masks = (scenes.instances[scenes.scene[rows]] >> number & 1).astype(bool)
+        areas[rows] = masks.sum(axis=(1, 2))
+        for axis, (low, size) in ((1, (0, 2)), (2, (1, 3))):
+            there = masks.any(axis=axis)
+            start = there.argmax(axis=1)
+            boxes[rows, low] = start
+            boxes[rows, size] = np.where(there.any(axis=1), there.shape[1] - there[:, ::-1].argmax(axis=1) - start, 0)
+    return boxes, areas
+
+
+def _of_split(name: str, one: Scenes, origin: Split) -> pd.DataFrame:
+    numbers = numbers_in_scene(one.scene)
+    found, areas = mask_boxes(one)
+    x, y, width, height = one.boxes.T
+    rows, columns = one.images.shape[1:]
+    margins = np.stack([x, y, columns - x - width, rows - y - height])
+    return pd.DataFrame(
+        {
+            "digit": [f"{name}/{row}/{number}" for row, number in zip(one.scene, numbers, strict=True)],
+            "split": name,
+            "label": one.labels,
+            "width": width,
+            "height": height,
+            "margin": margins.min(axis=0),
+            "area": areas,
+            "box_error": _side_errors(one.boxes, found),
+            "overlap": _overlaps(one),
+            "named": origin.labels[one.sources] == one.labels,
+        }
+    )
+
+
+def _side_errors(boxes: np.ndarray, found: np.ndarray) -> np.ndarray:
+    def ends(of: np.ndarray) -> np.ndarray:
+        return np.concatenate([of[:, :2], of[:, :2] + of[:, 2:]], axis=1)
+
+    return np.asarray(np.abs(ends(boxes) - ends(found)).max(axis=1, initial=0))
+
+
+def _overlaps(one: Scenes) -> np.ndarray:
+    worst = np.zeros(len(one.scene))
+    for rows in np.split(np.arange(len(one.scene)), np.cumsum(np.bincount(one.scene, minlength=len(one)))[:-1]):
+        shared = box_iou(one.boxes[rows], one.boxes[rows])
+        np.fill_diagonal(shared, 0)
+        worst[rows] = shared.max(axis=1, initial=0)
+    return worst
+
+
+def _hashes(split: Split, rows: np.ndarray) -> list[str]:
+    own = {row: hashlib.sha256(split.images[row].tobytes()).hexdigest() for row in np.unique(rows)}
+    return [own[row] for row in rows]

@@ -1,1 +1,0 @@
-"""Pure functions: predictions in, metrics and figures out."""

@@ -1,0 +1,139 @@
+"""Networks as ONNX files with the same bytes everywhere, and the golden examples that prove them."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from deepdigits.core.arrays import largest_difference
+from deepdigits.core.errors import UserError
+from deepdigits.export.runtime import WEIGHTS_SHA256
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs, and what PyTorch answers to them, by the names they have in the ONNX file."""
+
+    inputs: Arrays
+    outputs: Arrays
+
+    def arrays(self) -> Arrays:
+        """One flat mapping, to be stored."""
+        return {f"in_{key}": value for key, value in self.inputs.items()} | {
+            f"out_{key}": value for key, value in self.outputs.items()
+        }
+
+
+class Exported(nn.Module):
+    """A network as its ONNX file answers: tensors by these names in, tensors by these names out, each with the batch as
+    its first dimension."""
+
+    input_names: ClassVar[tuple[str, ...]]
+    output_names: ClassVar[tuple[str, ...]]
+
+
+def golden_examples(module: Exported, inputs: Arrays) -> Golden:
+    """Ask PyTorch."""
+    with torch.inference_mode():
+        answers = module(*(torch.from_numpy(inputs[name]) for name in module.input_names))
+    return Golden(inputs, {name: answer.numpy() for name, answer in zip(module.output_names, answers, strict=True)})
+
+
+def export_onnx(module: Exported, inputs: Arrays) -> bytes:
+    """Export with a free batch size. The exporter's notes (file paths, stack traces) are stripped, so that equal
+    networks give equal bytes in any checkout."""
+    batch = torch.export.Dim("n", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(torch.from_numpy(inputs[name]) for name in module.input_names),
+            dynamo=True,
+            verbose=False,
+            input_names=list(module.input_names),
+            output_names=list(module.output_names),
+            dynamic_shapes={name: {0: batch} for name in module.input_names},
+        )
+    assert program is not None
+    proto = program.model_proto
+    _strip(proto)
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def name_weights(data: bytes, weights_sha256: str) -> bytes:
+    """The same ONNX file with the hash of the weights that it was made of in its metadata."""
+    proto = onnx.load_from_string(data)
+    onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256})
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
+def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> float:
+    """Run the golden inputs through ONNX Runtime, whole and one by one; return the largest difference.
+
+    Raises:
+        UserError: an answer differs by more than `tolerance` from PyTorch's, or in shape or type.
+    """
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    names = list(golden.outputs)
+    whole = session.run(names, golden.inputs)
+    first = session.run(names, {key: value[:1] for key, value in golden.inputs.items()})
+    worst = 0.0
+    for output, found, found_first in zip(names, whole, first, strict=True):
+        expected = golden.outputs[output]
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise UserError(
+                f"{name}: the ONNX file answers {output} as {found.dtype} {found.shape}, "
+                f"not {expected.dtype} {expected.shape}."
+            )
+        for got, want in ((found, expected), (found_first, expected[:1])):
+            worst = max(worst, largest_difference(got, want))
+    if worst > tolerance:
+        raise UserError(
+            f"{name}: the ONNX file differs from PyTorch by {worst:.2g}, more than "
+            f"package.onnx_tolerance ({tolerance:g})."
+        )
+    return worst
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    proto.ClearField("metadata_props")
+    proto.ClearField("doc_string")
+    _strip_graph(proto.graph)
+    for function in proto.functions:
+        function.ClearField("metadata_props")
+        _strip_nodes(function.node)
+        _clear_all(function.value_info)
+
+
+def _strip_graph(graph: onnx.GraphProto) -> None:
+    graph.ClearField("metadata_props")
+    graph.ClearField("doc_string")
+    for entries in (graph.input, graph.output, graph.value_info, graph.initializer):
+        _clear_all(entries)
+    _strip_nodes(graph.node)
+
+
+def _strip_nodes(nodes: object) -> None:
+    for node in nodes:  # type: ignore[attr-defined]
+        _clear_all([node])
+        for attribute in node.attribute:
+            for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _strip_graph(graph)
+
+
+def _clear_all(entries: object) -> None:
+    for entry in entries:  # type: ignore[attr-defined]
+        entry.ClearField("metadata_props")
+        entry.ClearField("doc_string")

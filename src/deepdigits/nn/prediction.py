@@ -1,0 +1,30 @@
+"""What a network answers for many images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 `(n, height, width)` to float32 `(n, 1, height, width)` in 0 to 1."""
+    return images.unsqueeze(1).float() / 255
+
+
+@torch.inference_mode()
+def answered(
+    network: nn.Module, answer: Callable[..., Tensor], images: np.ndarray, *others: np.ndarray, at_once: int = 1000
+) -> np.ndarray:
+    """`answer` of images as float32 `(n, 1, height, width)` in 0 to 1, and of what else is given for each, batch by
+    batch, with the network in evaluation mode.
+
+    Args:
+        answer: a part of `network`, or what is made of it; its first dimension is the batch.
+        images: uint8 `(n, height, width)`.
+    """
+    network.eval()
+    parts = zip(*(torch.from_numpy(array).split(at_once) for array in (images, *others)), strict=True)
+    return np.asarray(torch.cat([answer(to_unit(part), *rest) for part, *rest in parts]).numpy())

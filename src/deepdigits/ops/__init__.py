@@ -1,0 +1,1 @@
+"""Runs in MLflow, lineage, how a process ends: no output depends on it."""

@@ -1,0 +1,119 @@
+"""What a stage's outputs were made from: code, data, parameters and environment, named by hashes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import file_sha256, sha256
+from deepdigits.core.loading import read_yaml
+from deepdigits.ops.git import GitError, git
+
+PIPELINE_FILE = Path("dvc.yaml")
+LOCK_FILE = Path("requirements.lock")
+# What the pipeline itself writes into git; the tree is no less clean for it.
+GENERATED = (":!dvc.lock", ":!reports/metrics")
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The origin of one stage's outputs.
+
+    `fingerprint` covers the stage's declared dependencies (their bytes) and parameters (their values);
+    `dirty` tells that tracked or new files differ from `commit`.
+    """
+
+    stage: str
+    fingerprint: str
+    profile: str
+    commit: str
+    dirty: bool
+    environment_sha256: str
+
+    @property
+    def resume_key(self) -> str:
+        """What a checkpoint must share with the training that goes on from it."""
+        return sha256(f"{self.fingerprint} {self.environment_sha256}".encode())
+
+    def tags(self) -> dict[str, str]:
+        return {
+            "stage": self.stage,
+            "stage.fingerprint": self.fingerprint,
+            "profile": self.profile,
+            "git.commit": self.commit,
+            "git.dirty": str(self.dirty).lower(),
+            "environment.sha256": self.environment_sha256,
+        }
+
+
+def stage_lineage(stage: str, profile: str) -> Lineage:
+    """Read the lineage of `stage` in the working directory, the repository's root."""
+    commit, dirty = git_state()
+    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, file_sha256(LOCK_FILE))
+
+
+def stage_fingerprint(stage: str) -> str:
+    """SHA-256 over the names and bytes of the stage's deps and the names and values of its params in dvc.yaml.
+
+    Raises:
+        UserError: the stage or a file it depends on is missing.
+    """
+    stages = read_yaml(PIPELINE_FILE).get("stages", {})
+    if stage not in stages:
+        raise UserError(f"{PIPELINE_FILE} has no stage {stage!r}; it has {', '.join(stages)}.")
+    missing = [path for path in stages[stage]["deps"] if not Path(path).exists()]
+    if missing:
+        raise UserError(f"{missing[0]}, which stage {stage} depends on, is missing. Run: dvc repro {stage}")
+    deps = {path: _content_sha256(Path(path)) for path in stages[stage]["deps"]}
+    params = read_yaml(Path("params.yaml"))
+    values = {key: _look_up(params, key) for key in stages[stage].get("params", [])}
+    return sha256(json.dumps([stage, deps, values], sort_keys=True).encode())
+
+
+def git_state() -> tuple[str, bool]:
+    """The commit checked out and whether the tree differs from it.
+
+    ("unknown", True) where git does not tell, which is said on stderr unless there is no repository at all.
+    """
+    root = Path.cwd()
+    try:
+        prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")
+        if prefix:
+            raise GitError(f"{root} is a folder inside a git repository, not the root of one.")
+        return commit, bool(git(root, "status", "--porcelain", "--", ".", *GENERATED))
+    except GitError as error:
+        if any((folder / ".git").exists() for folder in (root, *root.parents)):
+            _warn(str(error))
+        return "unknown", True
+
+
+@functools.cache  # once, however many runs a process makes
+def _warn(reason: str) -> None:
+    text = (
+        "Git does not tell which commit this is, so runs are tagged `git.commit: unknown`, and `deepdigits verify` "
+        f"cannot trace what is made now:\n{reason}"
+    )
+    console = Console(stderr=True, highlight=False)
+    console.print(Panel(text, title="lineage", title_align="left", border_style="yellow"), markup=False)
+
+
+def _content_sha256(path: Path) -> str:
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(item for item in path.rglob("*") if item.is_file())
+    return sha256(json.dumps([[item.relative_to(path).as_posix(), file_sha256(item)] for item in files]).encode())
+
+
+def _look_up(params: dict[str, Any], key: str) -> Any:
+    value: Any = params
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -1,0 +1,79 @@
+"""Which process began something, written so that another process can tell later whether that one still runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from deepdigits.core.files import sha256
+
+HOSTS_OWN_NAMESPACE = "4026531836"  # of process ids, fixed in Linux; a container has another one
+
+State = Literal["alive", "gone", "unknown"]
+
+
+def process_identity() -> str:
+    """`HOST:PID:START:BOOT:NAMESPACE:MACHINE` of this process.
+
+    START (since the boot) tells a process from a later one with the same pid. BOOT and NAMESPACE tell machines and
+    containers apart that share a host name. MACHINE, a hash, is empty in a container. What cannot be told is empty.
+    """
+    return ":".join([socket.gethostname(), str(os.getpid()), _start(os.getpid()), *_place()])
+
+
+def state(identity: str) -> State:
+    """Whether the process with this identity, or with one of the older form `HOST:PID`, still runs.
+
+    "unknown": it ran on another host or in another container, or the identity cannot be read. So is an older one whose
+    pid is in use, since that may be another process.
+    """
+    parts = identity.split(":")
+    if len(parts) not in (2, 6) or not parts[1].isdecimal() or parts[0] != socket.gethostname():
+        return "unknown"
+    pid = int(parts[1])
+    if len(parts) == 2:
+        return "unknown" if psutil.pid_exists(pid) else "gone"
+    _, _, start, *place = parts
+    here = _place()
+    if place != here:
+        rebooted = place[2] and place[1:] == here[1:]
+        return "gone" if rebooted else "unknown"
+    if not psutil.pid_exists(pid):
+        return "gone"
+    try:
+        return "alive" if _start(pid) == start else "gone"
+    except (OSError, psutil.Error):
+        return "unknown"
+
+
+def _start(pid: int) -> str:
+    """When a process began; "ended" if it only waits to be collected by its parent."""
+    try:
+        # Not psutil's time of day, which moves when the clock is set.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except FileNotFoundError:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    return "ended" if fields[0] in "ZX" else fields[19]
+
+
+def _place() -> list[str]:
+    """The boot, the namespace of process ids, and the machine, where that is sure."""
+    boot = _text(Path("/proc/sys/kernel/random/boot_id"))
+    try:
+        namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        namespace = ""
+    machine = _text(Path("/etc/machine-id")) if namespace == HOSTS_OWN_NAMESPACE else ""
+    # The id itself is not to be published, says machine-id(5).
+    return [boot, namespace, sha256(f"deepdigits {machine}".encode())[:16] if machine else ""]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,1 @@
+"""Figures with equal bytes for equal data."""

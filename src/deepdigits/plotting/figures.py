@@ -1,0 +1,97 @@
+"""Pictures and plots, written without a clock time so that equal data give equal bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from deepdigits.core.files import write_bytes
+from deepdigits.core.pixels import to_bytes
+
+ZOOM = 2
+
+
+def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
+    """Write images side by side, row by row.
+
+    Args:
+        images: `(n, 28, 28)`, uint8 0 to 255 or float 0 to 1; 0 is shown black.
+        path: the PNG file.
+        columns: images in one row.
+    """
+    if images.dtype != np.uint8:
+        images = to_bytes(images)
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * 30 + 2, columns * 30 + 2), 64, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = 2 + index // columns * 30, 2 + index % columns * 30
+        sheet[top : top + 28, left : left + 28] = image
+    buffer = io.BytesIO()
+    Image.fromarray(sheet.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)).save(buffer, format="PNG", optimize=True)
+    write_bytes(path, buffer.getvalue())
+
+
+def save_animation(frames: Sequence[Path], path: Path) -> None:
+    """Join PNG files into an endless GIF, two frames a second, the last one held."""
+    first, *rest = [Image.open(io.BytesIO(frame.read_bytes())) for frame in frames]
+    buffer = io.BytesIO()
+    durations = [500] * len(rest) + [2000]
+    first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=durations, loop=0)
+    write_bytes(path, buffer.getvalue())
+
+
+def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
+    """Draw counts `(10, 10)`, actual down and predicted across; only errors are coloured."""
+    errors = np.where(np.eye(10, dtype=bool), 0, confusion)
+    figure = Figure(figsize=(6, 5.6), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(errors, cmap="Reds", vmin=0, vmax=max(1, errors.max() * 1.6))
+    for actual in range(10):
+        for predicted in range(10):
+            count = confusion[actual, predicted]
+            if count:
+                weight = "bold" if actual != predicted else "normal"
+                axes.text(predicted, actual, str(count), ha="center", va="center", fontsize=8, fontweight=weight)
+    axes.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="actual digit", title=title)
+    save_figure(figure, path)
+
+
+def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """Draw accuracy against confidence, with the number of images of each bin below."""
+    confidence = [entry["confidence"] for entry in bins]
+    figure = Figure(figsize=(5, 5.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    upper.plot([0, 1], [0, 1], color="grey", linestyle="--", label="perfect calibration")
+    upper.plot(confidence, [entry["accuracy"] for entry in bins], marker="o", label="measured")
+    upper.set(ylabel="accuracy", title=title, xlim=(0, 1.02), ylim=(0, 1.02))
+    upper.legend(loc="upper left")
+    lower.bar(confidence, [entry["count"] for entry in bins], width=0.03, color="tab:blue")
+    lower.set(yscale="log", ylabel="images", xlabel="confidence")
+    save_figure(figure, path)
+
+
+def save_captioned(
+    images: Sequence[np.ndarray], captions: Sequence[str], path: Path, title: str, columns: int = 9
+) -> None:
+    """Draw uint8 images `(28, 28)` with a caption under each; with none, say so."""
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(columns * 1.15, rows * 1.45 + 0.5), layout="constrained")
+    figure.suptitle(title if len(images) else f"{title}: none")
+    for index, axes in enumerate(np.ravel(figure.subplots(rows, columns, squeeze=False))):
+        axes.axis("off")
+        if index < len(images):
+            axes.imshow(images[index], cmap="gray_r", vmin=0, vmax=255)
+            axes.set_title(captions[index], fontsize=7, y=-0.28)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG that holds neither time nor version."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,1 @@
+"""Floors, cards, report, registration."""

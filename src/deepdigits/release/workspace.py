@@ -1,0 +1,106 @@
+"""A second working copy with a profile's parameters, so that a trial never touches the real outputs or dvc.lock."""
+
+from __future__ import annotations
+
+import filecmp
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from deepdigits.core.errors import UserError
+from deepdigits.core.files import write_text
+from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.ops.git import GitError, environment_without_git, git
+from deepdigits.release.params import Params
+
+OUTPUTS = ("dvc.lock", "reports/metrics/")
+MARK = "deepdigits.release.workspace"  # in the git configuration of each copy that we made
+
+
+def prepare(source: Path, target: Path, profile: str) -> None:
+    """Make `target` a clone of `source`, uncommitted changes included, with profiles/PROFILE.yaml over params.yaml
+    (nothing over it for the profile `default`).
+
+    An existing `target` is brought up to date and keeps its outputs, so that DVC reruns only what changed. Commits made
+    in it stay, on the branch `kept-COMMIT`.
+
+    Raises:
+        UserError: there is no such profile, its values are not allowed, `source` is no git repository, or `target`
+            is something that was not made here.
+    """
+    params = profile_params(source, profile)
+    source, target = source.resolve(), target.resolve()
+    try:
+        if not (target / ".git").exists():
+            git(source, "clone", "--quiet", "--no-checkout", "--config", f"{MARK}=true", ".", str(target))
+        elif not _made_here(target):
+            raise UserError(
+                f"{target} is a git repository that `deepdigits workspace` did not make, so it was left as it is. "
+                "Name another folder; or remove this one, if it is a trial copy of an earlier release."
+            )
+        _move_to_commit_of(source, target)
+        wanted = _files(source)
+        surplus = _files(target, f"--git-dir={target / '.git'}") - wanted
+    except GitError as error:
+        raise UserError(f"{source} cannot be cloned to {target}: {error}") from None
+    for name in surplus:
+        (target / name).unlink(missing_ok=True)
+    for name in wanted - {str(PARAMS_FILE)}:
+        _copy_if_changed(source / name, target / name)
+    text = f"# Generated: params.yaml with profiles/{profile}.yaml over it.\n{params}"
+    if not (target / PARAMS_FILE).is_file() or (target / PARAMS_FILE).read_text(encoding="utf-8") != text:
+        write_text(target / PARAMS_FILE, text)
+
+
+def child_environment() -> dict[str, str]:
+    """For `dvc` in another working copy: git and the code are that copy's own, and stages find this Python."""
+    own = environment_without_git()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
+    return {**own, "PATH": path, "PYTHONPATH": "src"}
+
+
+def profile_params(source: Path, profile: str) -> str:
+    """params.yaml as YAML text with the profile's changes; checked."""
+    path = source / "profiles" / f"{profile}.yaml"
+    if profile != "default" and not path.is_file():
+        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
+        raise UserError(f"There is no profile {profile!r} ({path} is missing). Profiles: default, {known}.")
+    shipped = read_yaml(source / PARAMS_FILE)
+    merged = shipped if profile == "default" else overlay(shipped, read_yaml(path))
+    check(merged, Params, f"{PARAMS_FILE} with {path}")
+    buffer = io.StringIO()
+    YAML(typ="safe", pure=True).dump(merged, buffer)
+    return buffer.getvalue()
+
+
+def _made_here(target: Path) -> bool:
+    try:
+        return git(target, f"--git-dir={target / '.git'}", "config", "--type=bool", MARK).strip() == b"true"
+    except GitError:
+        return False
+
+
+def _move_to_commit_of(source: Path, target: Path) -> None:
+    """Put `target`'s branch and index on `source`'s commit; its files are not touched."""
+    own = (f"--git-dir={target / '.git'}", f"--work-tree={target}")  # git would look further up if this were damaged
+    git(target, *own, "fetch", "--quiet", "--update-shallow", str(source), "HEAD")
+    made_in_it = git(target, *own, "rev-list", "--max-count=1", "HEAD", "--not", "FETCH_HEAD", "--").decode().strip()
+    if made_in_it:
+        git(target, *own, "branch", "--force", f"kept-{made_in_it[:12]}", made_in_it)
+    git(target, *own, "reset", "--quiet", "--mixed", "FETCH_HEAD")
+
+
+def _files(repository: Path, *options: str) -> set[str]:
+    listed = git(repository, *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0")
+    names = {os.fsdecode(name) for name in listed if name}
+    return {name for name in names if not name.startswith(OUTPUTS) and (repository / name).is_file()}
+
+
+def _copy_if_changed(source: Path, target: Path) -> None:
+    if not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)

@@ -1,0 +1,25 @@
+"""How the classifiers are trained."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepdigits.core.sections import Fraction, Section
+from deepdigits.training.config import CycleFit
+
+
+class Augmentation(Section):
+    rotate_degrees: Annotated[float, Field(ge=0, le=45)]
+    translate_pixels: Annotated[float, Field(ge=0, le=7)]
+    scale_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    shear_degrees: Annotated[float, Field(ge=0, le=45)]
+    textured_fraction: Fraction
+
+
+class Fit(CycleFit):
+    """How one classifier is trained."""
+
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    augmentation: Augmentation

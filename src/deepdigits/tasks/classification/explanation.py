@@ -1,0 +1,33 @@
+"""What a classifier's answer hangs on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from deepdigits.nn.prediction import to_unit
+
+PATCH = 5  # pixels
+
+
+@torch.inference_mode()
+def occlusion(network: nn.Module, image: np.ndarray, digit: int) -> np.ndarray:
+    """How far the probability of `digit` falls when the 5x5 pixels around each pixel are blanked, float32 `(28, 28)`;
+    negative where it rises (Zeiler and Fergus, 2014, arXiv:1311.2901). `image` is uint8 `(28, 28)`."""
+    row, column = torch.arange(28)[:, None], torch.arange(28)[None, :]
+    centres = torch.cartesian_prod(torch.arange(28), torch.arange(28))
+    covered = ((row - centres[:, 0, None, None]).abs() <= PATCH // 2) & (
+        (column - centres[:, 1, None, None]).abs() <= PATCH // 2
+    )
+    whole = to_unit(torch.from_numpy(image)[None])
+    blanked = whole * ~covered[:, None]
+    before = network(whole).softmax(dim=1)[0, digit]
+    return np.asarray((before - network(blanked).softmax(dim=1)[:, digit]).view(28, 28).numpy())
+
+
+@torch.inference_mode()
+def probabilities_by_row(network: nn.Module, image: np.ndarray) -> np.ndarray:
+    """Class probabilities float32 `(28, 10)` once the first 1 to 28 rows are known, the rest being blank."""
+    known = torch.tril(torch.ones(28, 28, dtype=torch.bool))[:, None, :, None]
+    return np.asarray(network(to_unit(torch.from_numpy(image)[None]) * known).softmax(dim=1).numpy())

@@ -1,0 +1,13 @@
+"""What a classifier says of many images."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import nn
+
+from deepdigits.nn.prediction import answered
+
+
+def probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """Class probabilities float32 `(n, 10)` of uint8 images `(n, 28, 28)`."""
+    return answered(network, lambda part: network(part).softmax(dim=1), images)

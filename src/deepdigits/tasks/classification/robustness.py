@@ -1,0 +1,58 @@
+"""How a classifier holds up where images or confidence are not as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from deepdigits.nn.prediction import to_unit
+from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
+
+BATCH = 1000
+Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 (n, 28, 28) -> class probabilities (n, 10)
+
+
+def corrupted_accuracy(
+    classifiers: Mapping[str, Predict], images: np.ndarray, labels: np.ndarray, seed: int
+) -> dict[str, dict[str, float]]:
+    """Accuracy of each classifier under each corruption of `CORRUPTIONS`, by classifier and corruption."""
+    found: dict[str, dict[str, float]] = {name: {} for name in classifiers}
+    for corruption in CORRUPTIONS:
+        changed = corrupt(images, corruption, seed)
+        for name, predict in classifiers.items():
+            found[name][corruption] = float((predict(changed).argmax(axis=1) == labels).mean())
+    return found
+
+
+def fgsm_accuracy(
+    network: nn.Module, images: np.ndarray, labels: np.ndarray, epsilons: Sequence[float]
+) -> dict[float, float]:
+    """Accuracy after one step of size epsilon per pixel (of 0 to 1) up the gradient of the loss: the fast gradient
+    sign method (Goodfellow et al., 2015, arXiv:1412.6572)."""
+    right = dict.fromkeys(epsilons, 0)
+    for rows in np.split(np.arange(len(labels)), range(BATCH, len(labels), BATCH)):
+        clean, wanted = to_unit(torch.from_numpy(images[rows])).requires_grad_(), torch.from_numpy(labels[rows])
+        (slope,) = torch.autograd.grad(F.cross_entropy(network(clean), wanted, reduction="sum"), clean)
+        with torch.inference_mode():
+            for epsilon in epsilons:
+                attacked = (clean + epsilon * slope.sign()).clamp(0, 1)
+                right[epsilon] += int((network(attacked).argmax(dim=1) == wanted).sum())
+    return {epsilon: count / len(labels) for epsilon, count in right.items()}
+
+
+def selective_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Accuracy on the k most confident images, for k = 1 to n, float64 `(n,)`: what is left of the errors when the
+    least confident are refused (Geifman and El-Yaniv, 2017, arXiv:1705.08500). Its mean is the area under the curve."""
+    surest = np.argsort(-probabilities.max(axis=1), kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[surest]
+    return np.asarray(right.cumsum() / np.arange(1, len(labels) + 1))
+
+
+def coverage_at(selective: np.ndarray, accuracy: float) -> float:
+    """The largest share of images that can be answered at no less than `accuracy`; 0 where there is none."""
+    enough = np.flatnonzero(selective >= accuracy)
+    return float((enough[-1] + 1) / len(selective)) if len(enough) else 0.0

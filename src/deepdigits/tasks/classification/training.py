@@ -1,0 +1,79 @@
+"""The training of any network that maps images to ten class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Optimizer
+from torchmetrics.classification import MulticlassAccuracy
+
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.tasks.classification.calibration import fit_temperature, scaled_loss
+from deepdigits.training.schedule import one_cycle
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy with label smoothing under a one-cycle learning rate.
+
+    Args:
+        net: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+        make_optimizer: parameters of `net` -> optimizer.
+        max_learning_rate: the peak of the cycle.
+        label_smoothing: 0 to 1, in training alone.
+
+    `val/loss`, by which epochs are compared, is the cross-entropy once a temperature is fitted, as it will be at last.
+    Without that an epoch in the midst of training could win by being less unsure rather than more right, since smoothed
+    labels make networks unsure.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        make_optimizer: Callable[[Any], Optimizer],
+        max_learning_rate: float,
+        label_smoothing: float,
+    ):
+        super().__init__()
+        self.net = net
+        self.make_optimizer = make_optimizer
+        self.max_learning_rate = max_learning_rate
+        self.label_smoothing = label_smoothing
+        self.accuracy = nn.ModuleDict(
+            {part: MulticlassAccuracy(CLASSES, average="micro") for part in ("on_train", "on_val")}
+        )
+        self.validated: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.net(images)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> Tensor:
+        logits, labels = self._answer(batch, "train")
+        loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
+        self.validated.append(self._answer(batch, "val"))
+
+    def on_validation_epoch_end(self) -> None:
+        logits, labels = (torch.cat(parts).numpy() for parts in zip(*self.validated, strict=True))
+        self.validated.clear()
+        self.log("val/loss", scaled_loss(logits, labels, fit_temperature(logits, labels)), prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        return one_cycle(self, self.make_optimizer(self.net.parameters()), self.max_learning_rate)
+
+    def _answer(self, batch: tuple[Tensor, Tensor], part: str) -> tuple[Tensor, Tensor]:
+        """Logits and labels of a batch, whose accuracy is logged."""
+        images, labels = batch
+        logits = self(images)
+        accuracy = cast(MulticlassAccuracy, self.accuracy[f"on_{part}"])
+        accuracy.update(logits.detach(), labels)
+        self.log(f"{part}/accuracy", accuracy, on_step=False, on_epoch=True, prog_bar=True)
+        return logits, labels

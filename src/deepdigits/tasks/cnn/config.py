@@ -1,0 +1,19 @@
+"""Section `train_cnn`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepdigits.core.sections import Positive, Section
+from deepdigits.tasks.classification.config import Fit
+
+
+class CnnNet(Section):
+    widths: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)]
+
+
+class TrainCnn(Section):
+    net: CnnNet
+    fit: Fit

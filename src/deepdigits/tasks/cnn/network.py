@@ -1,0 +1,63 @@
+"""The convolutional network: shared weights that respond to local patterns wherever they stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
+from deepdigits.nn.prediction import answered
+from deepdigits.nn.restoring import load_network
+from deepdigits.tasks.cnn.config import CnnNet
+
+
+class Cnn(nn.Module):
+    """Local contrast, then five 3x3 convolutions with batch norm and ReLU, max pooling after the first and third,
+    global max pooling.
+
+    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    """
+
+    def __init__(self, config: CnnNet):
+        super().__init__()
+        layers: list[nn.Module] = []
+        width_in = 1
+        for index, width in enumerate(config.widths):
+            layers.append(nn.Conv2d(width_in, width, 3, padding=1, bias=False))
+            if index in (0, 2):  # before the norm, which then has a quarter of the pixels to read
+                layers.append(nn.MaxPool2d(2))
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            width_in = width
+        self.convolutions = nn.Sequential(*layers)
+        self.head = nn.Linear(width_in, CLASSES)
+        self.temperature = Temperature()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def first_layer(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The first convolution's kernels `(channels, 3, 3)` and what it makes of images, `(n, channels, 28, 28)`."""
+        convolution = self.convolutions[0]
+        assert isinstance(convolution, nn.Conv2d)
+        maps: Tensor = convolution(local_contrast(images))
+        return convolution.weight.squeeze(1), maps
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last hidden layer, `(n, widths[-1])`: the space in which generated images are judged."""
+        maps: Tensor = self.convolutions(local_contrast(images).contiguous(memory_format=torch.channels_last))
+        return maps.amax(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.temperature(self.head(self.features(images)))
+        return logits
+
+
+def load_cnn(path: Path) -> Cnn:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "cnn", CnnNet, Cnn)
+
+
+def features(network: Cnn, images: np.ndarray) -> np.ndarray:
+    """The CNN's last hidden layer, float32 `(n, d)`, for uint8 images `(n, 28, 28)`."""
+    return answered(network, network.features, images)

@@ -1,0 +1,203 @@
+"""The detector: one network that says in one pass which digits a scene has and where.
+
+Anchor-free and one-stage, after FCOS (Tian et al., 2019, arXiv:1904.01355), with scores that are trained to be the
+overlap of the box they stand for (Li et al., 2020, arXiv:2006.04388).
+
+Boxes are float32 `(..., 4)` x, y, width, height in pixels of the scene, as in COCO.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.data.scenes.scenes import SCENES_AT_ONCE
+from deepdigits.nn.blocks import Backbone, convolution
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.prediction import to_unit
+from deepdigits.nn.restoring import load_network
+from deepdigits.tasks.detector.config import DetectorNet
+
+STRIDE = 4  # pixels of the scene to one cell of the map that answers
+REACH = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
+NOTHING = -1  # the label of an empty place in a list of digits
+BOX_WEIGHT = 2.0  # of the loss of boxes against that of scores
+LEAST_SCORE = 0.02  # a box below it is none
+PRIOR = 0.01  # the score that every cell begins with
+
+
+class Detector(nn.Module):
+    """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 4 -> logits `(n, cells, 10)` and boxes
+    `(n, cells, 4)`, one per cell of 4 x 4 pixels, row by row.
+
+    What the backbone's coarsest level sees is added to the one above it, and from there two heads answer. `threshold`
+    is the score from which on a box is to be shown; it is found after training, and the weights file carries it.
+    """
+
+    threshold: Tensor
+
+    def __init__(self, config: DetectorNet):
+        super().__init__()
+        self.most, self.nms_iou = config.most, config.nms_iou
+        _, _, third, fourth = config.widths
+        self.backbone = Backbone(config.widths)
+        self.narrow = convolution(fourth, third, kernel=1)
+        self.joined = convolution(third, third)
+        scores, places = nn.Conv2d(third, CLASSES, 1), nn.Conv2d(third, 4, 1)
+        self.class_head = nn.Sequential(convolution(third, third), convolution(third, third), scores)
+        self.box_head = nn.Sequential(convolution(third, third), places)
+        for last, bias in ((scores, math.log(PRIOR / (1 - PRIOR))), (places, 0.0)):
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
+        self.register_buffer("threshold", torch.tensor(0.5))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        *_, fine, coarse = self.backbone(images)
+        maps = self.joined(fine + F.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest"))
+        logits = self.class_head(maps).flatten(2).transpose(1, 2)
+        raw = self.box_head(maps).flatten(2).transpose(1, 2)
+        middle = cell_middles(fine.shape[2], fine.shape[3]) + raw[..., :2] * STRIDE
+        size = STRIDE * raw[..., 2:].clamp(-4, 4).exp() * 4
+        return logits, torch.cat([middle - size / 2, size], dim=2)
+
+
+def cell_middles(rows: int, columns: int) -> Tensor:
+    """x and y of the middle of every cell in pixels, `(rows * columns, 2)`."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    return (torch.stack([x, y], dim=2).flatten(0, 1) + 0.5) * STRIDE
+
+
+def iou(first: Tensor, second: Tensor) -> Tensor:
+    """Intersection over union of boxes `(..., 4)` that broadcast against each other."""
+    shared, union, _ = _areas(first, second)
+    return shared / union
+
+
+def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
+    """The same less the share of the hull that neither covers, -1 to 1 (Rezatofighi et al., 2019, arXiv:1902.09630)."""
+    shared, union, hull = _areas(first, second)
+    return shared / union - (hull - union) / hull
+
+
+def _areas(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    ends, other_ends = first[..., :2] + first[..., 2:], second[..., :2] + second[..., 2:]
+    shared = (torch.minimum(ends, other_ends) - torch.maximum(first[..., :2], second[..., :2])).clamp(min=0).prod(-1)
+    hull = (torch.maximum(ends, other_ends) - torch.minimum(first[..., :2], second[..., :2])).prod(-1)
+    return shared, first[..., 2:].prod(-1) + second[..., 2:].prod(-1) - shared, hull
+
+
+def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
+    """Which digit of its scene each cell answers for, int64 `(n, cells)`, or `NOTHING`.
+
+    A cell within reach of several answers for the nearest.
+
+    Args:
+        middles: `(cells, 2)`.
+        boxes: `(n, digits, 4)`.
+        labels: int64 `(n, digits)`, `NOTHING` where there is no digit.
+    """
+    centres = boxes[..., :2] + boxes[..., 2:] / 2
+    distance = (middles[None, :, None] - centres[:, None]).abs().amax(dim=3)  # (n, cells, digits)
+    distance = distance.masked_fill((labels == NOTHING)[:, None], float("inf"))
+    nearest, which = distance.min(dim=2)
+    return which.masked_fill(nearest > REACH * STRIDE, NOTHING)
+
+
+def detection_loss(
+    logits: Tensor, found: Tensor, boxes: Tensor, labels: Tensor, middles: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The losses of scores and boxes, each over the number of cells that answer for a digit.
+
+    A score's target is the overlap of the cell's box with its digit in that digit's class, 0 in all others.
+    """
+    assigned = assign(middles, boxes, labels)
+    answers = assigned != NOTHING
+    count = answers.sum().clamp(min=1)
+    scene, cell = answers.nonzero(as_tuple=True)
+    digit = assigned[scene, cell]
+    box_loss = (1 - generalized_iou(found[scene, cell], boxes[scene, digit])).sum() / count
+    target = torch.zeros_like(logits)
+    target[scene, cell, labels[scene, digit]] = iou(found[scene, cell], boxes[scene, digit]).detach()
+    plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    score_loss = ((target - logits.sigmoid()).square() * plain).sum() / count
+    return score_loss, box_loss
+
+
+def best_cells(scores: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `most` best cells of each scene, best first; 0 where `has_box`
+    says no."""
+    best, order = scores.amax(dim=2).topk(min(most, scores.shape[1]), dim=1)
+    scores, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (scores, boxes))
+    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
+    kept = has_box(best, boxes, better, nms_iou).unsqueeze(2)
+    return scores * kept, boxes * kept
+
+
+def has_box(best: Tensor, boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
+    """Whether a cell has a box, bool `(n, k)`: its best score, `(n, k)`, is not too low, and it overlaps no better cell
+    too much; for boxes and `better` see `suppressed`."""
+    return ~suppressed(boxes, better, nms_iou) & (best >= LEAST_SCORE)
+
+
+def two_guesses(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What each cell takes its box for, and after all of these, what else it may be.
+
+    The second guess has the score of its digit times what the first leaves of 1, and so never more than 0.25: a box is
+    shown as one digit. COCO's measure counts a digit that only the second guess names as found late, not as missed.
+
+    Returns:
+        boxes `(n, 2k, 4)`, scores `(n, 2k)` in 0 to 1, labels int64 `(n, 2k)`, all 0 where a cell has no box.
+    """
+    two, labels = scores.topk(2, dim=2)
+    first, second = two.unbind(dim=2)
+    guesses = torch.cat([first, second * (1 - first)], dim=1)
+    return torch.cat([boxes, boxes], dim=1), guesses, torch.cat(labels.unbind(dim=2), dim=1) * (guesses > 0)
+
+
+def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
+    """Whether each of `boxes` `(n, k, 4)` overlaps a better one too much, bool `(n, k)`.
+
+    Also one that is suppressed itself suppresses others, which needs no loop (Bolya et al., 2019, arXiv:1904.02689).
+
+    Args:
+        better: bool, `(k, k)` or `(n, k, k)`; [.., i, j] says that box j is better than box i.
+    """
+    return ((iou(boxes[:, :, None], boxes[:, None]) > nms_iou) & better).any(dim=2)
+
+
+def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and labels, as of `two_guesses`, in scenes uint8 `(n, height, width)`."""
+    boxes, scores, labels = two_guesses(*find_cells(network, images))
+    return boxes.numpy(), scores.numpy(), labels.numpy()
+
+
+@torch.inference_mode()
+def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Scores and boxes, as of `best_cells`, in scenes uint8 `(n, height, width)`."""
+    network.eval()
+    parts = []
+    for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
+        logits, boxes = network(to_unit(part))
+        parts.append(best_cells(logits.sigmoid(), boxes, network.most, network.nms_iou))
+    scores, boxes = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+    return scores, boxes
+
+
+def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
+    """What is minimised, for digits float32 `(n, places, 5)`: label, x, y, width, height, the label `NOTHING` where
+    there is none."""
+    logits, found = net(images)
+    middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE)
+    scores, boxes = detection_loss(logits, found, digits[..., 1:], digits[..., 0].long(), middles)
+    return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes}
+
+
+def load_detector(path: Path) -> Detector:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "detector", DetectorNet, Detector)

@@ -1,0 +1,25 @@
+"""Fakes by this pipeline's own generator and swap, for the detector of fakes to learn from and to be tested on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepdigits.core.measures import weights_file
+from deepdigits.data.digits.splits import Split
+from deepdigits.tasks.gan.network import draw_images, load_generator
+from deepdigits.tasks.swap.metrics import other_digits
+from deepdigits.tasks.swap.network import load_swapper, swap_digits
+
+
+def forge(split: Split, seed: int) -> np.ndarray:
+    """One fake for each image, uint8 `(n, 28, 28)`: the even ones drawn from noise as the same digit, the odd ones
+    swapped from the image to another."""
+    generator, swapper = load_generator(weights_file("gan")), load_swapper(weights_file("swap"))
+    fakes = draw_images(generator, split.labels, seed)
+    fakes[1::2] = swap_digits(swapper, split.images[1::2], other_digits(split.labels)[1::2])
+    return fakes
+
+
+def real_and_fake(split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 `(2 n, 28, 28)`, the real ones first, and which are fakes, int64 `(2 n,)`."""
+    return np.concatenate([split.images, forge(split, seed)]), np.repeat(np.arange(2), len(split))

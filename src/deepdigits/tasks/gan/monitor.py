@@ -1,0 +1,95 @@
+"""What watches a GAN while it trains: validation measures, a picture of each epoch, and the stopping rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from deepdigits.data.digits.splits import Split
+from deepdigits.plotting.figures import save_image_grid
+from deepdigits.tasks.gan.config import GanStop
+from deepdigits.tasks.gan.metrics import diversity, first_of_each_class, fool_rate, frechet_distance
+from deepdigits.tasks.gan.network import class_noise, generate, scores
+from deepdigits.tasks.gan.training import ConditionalGan
+
+MONITOR = "val/frechet"
+PROJECTED = 64  # principal components: they hold about 87 % of the variance of MNIST's pixels
+
+
+class ValidationMeasures(Callback):
+    """Logs, after each epoch, what fixed noise becomes, judged against the validation images.
+
+    `val/fool_rate`: see `fool_rate`; `val/diversity`: mean distance inside a class, over that of real images;
+    `val/frechet`: Frechet distance in the training pixels' principal components, by which the best epoch is chosen.
+    It needs no other network, so this stage stands alone; `evaluate` measures FID in the CNN's features.
+    """
+
+    def __init__(
+        self, train: Split, validation: Split, samples_per_class: int, noise_dim: int, seed: int, grid_dir: Path
+    ):
+        self.validation = validation
+        self.noise, self.digits = class_noise(samples_per_class, noise_dim, seed)
+        self.mean, self.axes = _principal_axes(train.images)
+        self.real_projected = self._project(validation.images)
+        self.real_diversity = diversity(validation.images, validation.labels)
+        self.grid_dir = grid_dir
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ConditionalGan)
+        digits = self.digits.numpy()
+        fake = generate(pl_module.averaged, self.noise, self.digits)
+        real_scores = scores(pl_module.discriminator, self.validation.images, self.validation.labels)
+        fake_scores = scores(pl_module.discriminator, fake, digits)
+        pl_module.train()
+        ratio = diversity(fake, digits) / self.real_diversity
+        measures = {
+            "val/fool_rate": fool_rate(real_scores, fake_scores),
+            "val/diversity": float(ratio.mean()),
+            "val/diversity_min": float(ratio.min()),
+            MONITOR: frechet_distance(self.real_projected, self._project(fake)),
+        }
+        pl_module.log_dict(measures, prog_bar=True)
+        grid = self.grid_dir / f"epoch_{trainer.current_epoch + 1:03d}.png"
+        save_image_grid(first_of_each_class(fake, digits, 10), grid, columns=10)
+
+    def _project(self, images: np.ndarray) -> np.ndarray:
+        return np.asarray((images.reshape(len(images), 784) / 255 - self.mean) @ self.axes)
+
+
+class FoolRateStopping(Callback):
+    """Ends training once a large share of the samples fool the discriminator and they still differ from one another.
+
+    Both must hold for `patience` epochs in a row. The fool rate alone is no ground to stop: a generator that draws
+    one perfect image per class has it at 100 %.
+    """
+
+    def __init__(self, config: GanStop):
+        self.config = config
+        self.streak = 0
+        self.reason = "max_epochs"
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        metrics = trainer.callback_metrics
+        holds = (
+            metrics["val/fool_rate"] > self.config.fool_rate and metrics["val/diversity_min"] > self.config.diversity
+        )
+        self.streak = self.streak + 1 if holds else 0
+        if self.streak >= self.config.patience:
+            self.reason = "fool_rate"
+            trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"streak": self.streak, "reason": self.reason}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.streak, self.reason = state_dict["streak"], state_dict["reason"]
+
+
+def _principal_axes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    flat = images.reshape(len(images), 784).astype(np.float64) / 255
+    _, vectors = np.linalg.eigh(np.cov(flat, rowvar=False))
+    return flat.mean(axis=0), vectors[:, -PROJECTED:]

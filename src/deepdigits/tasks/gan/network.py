@@ -1,0 +1,117 @@
+"""The conditional GAN: a generator fed gaussian noise and a class, and a discriminator that it must fool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.core.pixels import to_bytes
+from deepdigits.nn.blocks import strided
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.prediction import answered
+from deepdigits.nn.restoring import load_network
+from deepdigits.tasks.gan.config import GanNet
+
+BATCH = 1000  # images drawn at once
+
+
+class Generator(nn.Module):
+    """Noise float32 `(n, noise_dim)`, standard normal, and digits int64 `(n,)` -> images `(n, 1, 28, 28)` in 0 to 1.
+
+    The wide layers stand at 7x7 and 14x14; convolutions at 28x28 would cost four times as much.
+    """
+
+    def __init__(self, config: GanNet):
+        super().__init__()
+        wide, narrow = config.generator_widths
+        self.wide, self.noise_dim = wide, config.noise_dim
+        self.dense = nn.Linear(config.noise_dim + CLASSES, wide * 7 * 7, bias=False)
+        self.upsample = nn.Sequential(
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(narrow),
+            nn.ReLU(),
+            nn.ConvTranspose2d(narrow, 1, 4, stride=2, padding=1),
+            nn.Sigmoid(),
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, noise: Tensor, digits: Tensor) -> Tensor:
+        condition = F.one_hot(digits, CLASSES).to(noise.dtype)
+        hidden = self.dense(torch.cat([noise, condition], dim=1))
+        images: Tensor = self.upsample(hidden.view(-1, self.wide, 7, 7))
+        return images
+
+
+class Discriminator(nn.Module):
+    """Images `(n, 1, 28, 28)` in 0 to 1 and digits int64 `(n,)` -> logits `(n,)`, higher for real.
+
+    The class enters by projection (Miyato and Koyama, 2018, arXiv:1802.05637). No batch or spectral norm:
+    with them the generator collapsed inside each class.
+    """
+
+    def __init__(self, config: GanNet):
+        super().__init__()
+        self.config = config
+        *widths, dense = config.discriminator_widths
+        self.body = nn.Sequential(*strided(widths), nn.Linear(widths[2] * 4 * 4, dense), nn.LeakyReLU(0.2))
+        self.score = nn.Linear(dense, 1)
+        self.projection = nn.Embedding(CLASSES, dense)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        hidden = self.body(2 * images - 1)
+        logits: Tensor = self.score(hidden).squeeze(1) + (self.projection(digits) * hidden).sum(dim=1)
+        return logits
+
+
+def class_noise(samples_per_class: int, noise_dim: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Fixed noise float32 `(n, noise_dim)` and digits int64 `(n,)`, class by class; n is 10 * samples_per_class."""
+    noise = torch.randn(CLASSES * samples_per_class, noise_dim, generator=torch.Generator().manual_seed(seed))
+    return noise, torch.arange(CLASSES).repeat_interleave(samples_per_class)
+
+
+@torch.inference_mode()
+def generate(generator: nn.Module, noise: Tensor, digits: Tensor) -> np.ndarray:
+    """Images uint8 `(n, 28, 28)` from a generator, which is put in evaluation mode."""
+    generator.eval()
+    parts = [generator(z, y) for z, y in zip(noise.split(BATCH), digits.split(BATCH), strict=True)]
+    return to_bytes(torch.cat(parts).squeeze(1).numpy())
+
+
+def draw_images(generator: Generator, labels: np.ndarray, seed: int) -> np.ndarray:
+    """One generated image for each label, uint8 `(n, 28, 28)`."""
+    noise = torch.randn(len(labels), generator.noise_dim, generator=torch.Generator().manual_seed(seed))
+    return generate(generator, noise, torch.from_numpy(labels))
+
+
+def scores(discriminator: nn.Module, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
+    """Discriminator logits float32 `(n,)` of uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
+    return answered(discriminator, discriminator, images, digits)
+
+
+def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
+    """For each digit, noise on the great circle between two random points, `(10 * steps, noise_dim)`, and the digits.
+
+    Gaussian noise lies near a sphere, so the straight line would leave it (White, 2016, arXiv:1609.04468).
+    """
+    start, end = torch.randn(2, CLASSES, 1, noise_dim, generator=torch.Generator().manual_seed(seed))
+    angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1)).unsqueeze(2)
+    position = torch.linspace(0, 1, steps).view(1, steps, 1)
+    path = (torch.sin((1 - position) * angle) * start + torch.sin(position * angle) * end) / torch.sin(angle)
+    return path.reshape(-1, noise_dim), torch.arange(CLASSES).repeat_interleave(steps)
+
+
+def load_generator(path: Path) -> Generator:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "generator", GanNet, Generator)
+
+
+def load_discriminator(path: Path) -> Discriminator:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "discriminator", GanNet, Discriminator)

@@ -1,0 +1,81 @@
+"""Judging a generator by networks that are trained on what it draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam
+
+from deepdigits.data.digits.splits import Split
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.prediction import to_unit
+from deepdigits.tasks.classification.trials import keep_silent, train_for_trial
+from deepdigits.tasks.cnn.training import cnn_to_train
+from deepdigits.tasks.config import FreshDiscriminator, Synthetic
+from deepdigits.tasks.gan.config import GanNet
+from deepdigits.tasks.gan.network import Discriminator, Generator
+from deepdigits.training.batches import epoch_generator
+
+Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -> images uint8 (n, 28, 28)
+
+
+class Ensemble(nn.Module):
+    """Classifiers that answer together: logits whose softmax is the mean of theirs."""
+
+    def __init__(self, networks: Iterable[nn.Module]):
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([network(images).softmax(dim=1) for network in self.networks]).mean(dim=0).log()
+
+
+def classifier_of_generated(draw: Draw, config: Synthetic) -> nn.Module:
+    """Train CNNs on generated images alone; their accuracy on real ones is the classification accuracy score
+    (Ravuri and Vinyals, 2019, arXiv:1905.10887).
+
+    Several read together, since what one short training makes of images it has not seen is its own luck: with the same
+    generator, seeds alone move the score of one by more than most generators differ.
+    """
+    seeds = range(config.fit.seed, config.fit.seed + 10 * config.networks, 10)
+    return Ensemble(_trained_on_generated(draw, config, seed) for seed in seeds)
+
+
+def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module:
+    """One of them. Its epoch is chosen by generated images, too."""
+    fit = config.fit.model_copy(update={"seed": seed})
+    splits = []
+    for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
+        labels = np.arange(count) % CLASSES
+        splits.append(Split(draw(labels, seed + part), labels))
+    return train_for_trial(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, keep_silent)
+
+
+def fresh_discriminator(
+    net: GanNet, generator: Generator, real: Split, config: FreshDiscriminator, seed: int
+) -> Discriminator:
+    """Train a new discriminator to tell `real`, which the GAN has not been trained on, from the generator's images.
+
+    The one of the GAN has seen the training images and is one of two that chase each other; this one only judges.
+    """
+    torch.manual_seed(seed)
+    discriminator = Discriminator(net)
+    optimizer = Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.5, 0.99), fused=True)
+    images, labels = torch.from_numpy(real.images), torch.from_numpy(real.labels)
+    draw = epoch_generator(seed, 0)
+    for _ in range(config.steps):
+        rows = torch.randint(len(labels), (config.batch_size,), generator=draw)
+        noise = torch.randn(config.batch_size, generator.noise_dim, generator=draw)
+        with torch.no_grad():
+            fake = generator(noise, labels[rows])
+        loss = F.softplus(-discriminator(to_unit(images[rows]), labels[rows])).mean()
+        loss = loss + F.softplus(discriminator(fake, labels[rows])).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return discriminator.eval()

@@ -1,0 +1,89 @@
+"""The training of the conditional GAN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim import Adam
+from torch.optim.swa_utils import AveragedModel
+
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.tasks.gan.config import TrainGan
+from deepdigits.tasks.gan.network import Discriminator, Generator
+
+
+def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
+    """An exponential moving average that starts short, so that the untrained weights are soon forgotten."""
+
+    def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        if not averaged.is_floating_point():
+            return current  # the batch counter of batch norm
+        count = int(updates)
+        return torch.lerp(current, averaged, min(decay, (1 + count) / (10 + count)))
+
+    return average
+
+
+class ConditionalGan(pl.LightningModule):
+    """Non-saturating logistic losses (Goodfellow et al., 2014, arXiv:1406.2661) with lazy R1 regularisation of the
+    discriminator on real images (Mescheder et al., 2018, arXiv:1801.04406) and an exponential moving average of the
+    generator, which is the network that is judged and kept."""
+
+    def __init__(self, config: TrainGan):
+        super().__init__()
+        self.automatic_optimization = False
+        self.config = config
+        self.generator = Generator(config.net)
+        self.discriminator = Discriminator(config.net)
+        self.averaged = AveragedModel(self.generator, avg_fn=_warm_average(config.ema_decay), use_buffers=True)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        real, digits = batch
+        optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
+        noise = torch.randn(len(real), self.config.net.noise_dim)
+        fake_digits = torch.randint(CLASSES, (len(real),))
+        fake = self.generator(noise, fake_digits)
+
+        loss_d = F.softplus(self.discriminator(fake.detach(), fake_digits)).mean()
+        if batch_index % self.config.r1_every == 0:
+            loss_d = loss_d + self._real_loss_with_r1(real, digits)
+        else:
+            loss_d = loss_d + F.softplus(-self.discriminator(real, digits)).mean()
+        optimizer_d.zero_grad()
+        self.manual_backward(loss_d)
+        optimizer_d.step()
+
+        self.toggle_optimizer(optimizer_g)  # spares the gradients of the discriminator's weights
+        loss_g = F.softplus(-self.discriminator(fake, fake_digits)).mean()
+        optimizer_g.zero_grad()
+        self.manual_backward(loss_g)
+        optimizer_g.step()
+        self.untoggle_optimizer(optimizer_g)
+        self.averaged.update_parameters(self.generator)
+
+        self._log_epoch_mean({"train/generator_loss": loss_g, "train/discriminator_loss": loss_d})
+
+    def configure_optimizers(self) -> Any:
+        rate, betas = self.config.learning_rate, (0.5, 0.99)
+        return [
+            Adam(self.generator.parameters(), lr=rate, betas=betas, fused=True),
+            Adam(self.discriminator.parameters(), lr=rate, betas=betas, fused=True),
+        ]
+
+    def _real_loss_with_r1(self, real: Tensor, digits: Tensor) -> Tensor:
+        real = real.detach().requires_grad_()
+        logits = self.discriminator(real, digits)
+        (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+        penalty = slope.square().sum(dim=(1, 2, 3)).mean()
+        self._log_epoch_mean({"train/r1": penalty})
+        # Lazy regularisation: applied every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
+        weight = self.config.r1_gamma / 2 * self.config.r1_every
+        return F.softplus(-logits).mean() + weight * penalty
+
+    def _log_epoch_mean(self, values: dict[str, Tensor]) -> None:
+        self.log_dict({name: value.detach() for name, value in values.items()}, on_step=False, on_epoch=True)

@@ -1,0 +1,31 @@
+"""Section `train_rnn`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from deepdigits.core.sections import Section
+from deepdigits.tasks.classification.config import Fit
+
+
+class RnnNet(Section):
+    cell: Literal["gru", "lstm", "s4d"]
+    hidden: Annotated[int, Field(ge=1, le=2048)]
+    layers: Annotated[int, Field(ge=1, le=8)]
+    bidirectional: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _causal(self) -> RnnNet:
+        if self.cell == "s4d" and (self.bidirectional or self.hidden % 2):
+            raise ValueError(
+                "cell s4d reads forwards only and halves its width: bidirectional must be false, hidden even"
+            )
+        return self
+
+
+class TrainRnn(Section):
+    net: RnnNet
+    fit: Fit

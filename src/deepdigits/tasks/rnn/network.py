@@ -1,0 +1,54 @@
+"""The recurrent networks: an image read row by row or pixel by pixel, the state of each instant feeding the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
+from deepdigits.nn.restoring import load_network
+from deepdigits.tasks.rnn.config import RnnNet
+from deepdigits.tasks.rnn.s4d import PixelRnn
+
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class RowRnn(nn.Module):
+    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class
+    scores.
+
+    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    """
+
+    def __init__(self, config: RnnNet):
+        super().__init__()
+        self.recurrence = CELLS[config.cell](
+            input_size=28,
+            hidden_size=config.hidden,
+            num_layers=config.layers,
+            bidirectional=config.bidirectional,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+            batch_first=True,
+        )
+        width = config.hidden * (2 if config.bidirectional else 1)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(2 * width, CLASSES)
+        self.temperature = Temperature()
+
+    def forward(self, images: Tensor) -> Tensor:
+        states, _ = self.recurrence(local_contrast(images).squeeze(1))
+        pooled = torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)
+        logits: Tensor = self.temperature(self.head(self.dropout(pooled)))
+        return logits
+
+
+def make_rnn(config: RnnNet) -> nn.Module:
+    """The network that `config.cell` asks for: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`."""
+    return PixelRnn(config) if config.cell == "s4d" else RowRnn(config)
+
+
+def load_rnn(path: Path) -> nn.Module:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "rnn", RnnNet, make_rnn)

@@ -1,0 +1,20 @@
+"""Section `train_segmenter`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from deepdigits.core.sections import Positive, Section
+from deepdigits.training.config import CycleFit
+
+
+class SegmenterNet(Section):
+    """Not in params.yaml: the widths are those of the detector, with whose backbone the segmenter begins."""
+
+    widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+
+
+class TrainSegmenter(Section):
+    fit: CycleFit

@@ -1,0 +1,87 @@
+"""Masks found against masks that are there."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import binary_dilation, binary_erosion
+
+from deepdigits.data.scenes.scenes import Scenes
+
+CLASSES = 11  # background and ten digits
+SQUARE = np.ones((1, 3, 3), bool)  # a pixel and its eight neighbours, within each image
+NEAR_OVERLAP = 2  # pixels
+
+
+def confusions(semantic: np.ndarray, found: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """Pixels by image, true class and class found: int64 `(n, 11, 11)`.
+
+    Args:
+        semantic: what is there, integers 0 to 10 `(n, height, width)`; found: what is found, likewise.
+        where: bool `(n, height, width)`, the pixels that count; all by default.
+    """
+    image = np.arange(len(semantic))[:, None, None]
+    cell = (image * CLASSES + semantic.astype(np.int64)) * CLASSES + found
+    counted = cell.ravel() if where is None else cell[where]
+    return np.bincount(counted, minlength=len(semantic) * CLASSES**2).reshape(-1, CLASSES, CLASSES)
+
+
+def iou_by_class(confusion: np.ndarray) -> np.ndarray:
+    """Intersection over union of each class, `(..., 11)` for confusions `(..., 11, 11)`; NaN where a class is neither
+    there nor found."""
+    shared = np.diagonal(confusion, axis1=-2, axis2=-1)
+    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - shared
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(union > 0, shared / np.maximum(union, 1), np.nan))
+
+
+def mean_iou(confusion: np.ndarray) -> float:
+    """The mean over the ten digits, without the background, of all images together (Everingham et al., 2010,
+    doi:10.1007/s11263-009-0275-4)."""
+    return float(np.nanmean(iou_by_class(confusion)[1:]))
+
+
+def boundary_f1(semantic: np.ndarray, found: np.ndarray, tolerance: int = 1) -> np.ndarray:
+    """The F-score of each digit's outline, `(10,)`: a point of one outline counts if the other has a point within
+    `tolerance` pixels, diagonals included (after Csurka et al., 2013, doi:10.5244/C.27.32)."""
+    scores = np.zeros(CLASSES - 1)
+    for digit in range(1, CLASSES):
+        rows = np.flatnonzero(((semantic == digit) | (found == digit)).any(axis=(1, 2)))
+        there, seen = _outline(semantic[rows] == digit), _outline(found[rows] == digit)
+        precision = (seen & binary_dilation(there, SQUARE, tolerance)).sum() / max(1, seen.sum())
+        recall = (there & binary_dilation(seen, SQUARE, tolerance)).sum() / max(1, there.sum())
+        scores[digit - 1] = 2 * precision * recall / max(1e-9, precision + recall)
+    return scores
+
+
+def overlaps(instances: np.ndarray) -> np.ndarray:
+    """Where two or more digits have ink, and `NEAR_OVERLAP` pixels around: bool, of the shape of `instances`."""
+    shared = (instances & (instances - 1)) != 0  # more than one bit
+    return np.asarray(binary_dilation(shared & (instances > 0), SQUARE, NEAR_OVERLAP))
+
+
+def segmentation_measures(scenes: Scenes, found: np.ndarray) -> dict[str, float]:
+    """The figures of a segmenter, flat: `miou` over the ten digits and `iou.D` by digit, `iou_background`,
+    `pixel_accuracy`, `boundary_f1` and `boundary_f1.D`, and, where digits overlap, `miou_overlap` and
+    `pixel_accuracy_overlap`.
+
+    Args:
+        scenes: what is there.
+        found: integers 0 to 10 `(n, height, width)`.
+    """
+    whole = confusions(scenes.semantic, found).sum(axis=0)
+    crowded = confusions(scenes.semantic, found, overlaps(scenes.instances)).sum(axis=0)
+    by_class, outlines = iou_by_class(whole), boundary_f1(scenes.semantic, found)
+    return {
+        "miou": mean_iou(whole),
+        "iou_background": float(by_class[0]),
+        "pixel_accuracy": float(np.trace(whole) / whole.sum()),
+        "boundary_f1": float(outlines.mean()),
+        "miou_overlap": mean_iou(crowded),
+        "pixel_accuracy_overlap": float(np.trace(crowded) / max(1, crowded.sum())),
+        **{f"iou.{digit}": float(value) for digit, value in enumerate(np.nan_to_num(by_class[1:]))},
+        **{f"boundary_f1.{digit}": float(value) for digit, value in enumerate(outlines)},
+    }
+
+
+def _outline(masks: np.ndarray) -> np.ndarray:
+    return np.asarray(masks & ~binary_erosion(masks, SQUARE))

@@ -1,0 +1,85 @@
+"""Does a swap show the digit asked for, in its source's handwriting? All functions take and return numpy arrays."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from deepdigits.tasks.classification.metrics import wilson_interval
+from deepdigits.tasks.swap.handwriting import slants, thicknesses
+
+HIDDEN = (128, 128)  # of the probe that is no line
+
+
+def other_digits(labels: np.ndarray) -> np.ndarray:
+    """For each image another digit than its own, int64 `(n,)`; all pairs are about equally many."""
+    steps = 1 + np.arange(len(labels)) % 9
+    return np.asarray((labels.astype(np.int64) + steps) % 10)
+
+
+def styles(images: np.ndarray) -> np.ndarray:
+    """Slant in radians and thickness in pixels of images uint8 `(n, 28, 28)`, float64 `(n, 2)`."""
+    return np.stack([slants(images), thicknesses(images)], axis=1)
+
+
+def style_correlations(sources: np.ndarray, swaps: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Pearson's correlation of each measure of `styles`, `(2,)`, every pair counting `weights` `(n,)` times; 0 where a
+    measure does not vary."""
+    counts = np.ones(len(sources)) if weights is None else weights
+    first, second = (values - np.average(values, axis=0, weights=counts) for values in (sources, swaps))
+    both, one, other = (counts @ product for product in (first * second, first**2, second**2))
+    spread = np.sqrt(one * other)
+    return np.asarray(np.divide(both, spread, out=np.zeros_like(both), where=spread > 0))
+
+
+def swap_measures(sources: np.ndarray, swaps: np.ndarray, read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """`identity`: share of swaps that are read as the digit asked for, with its 95 % Wilson interval, and of the least
+    digit; `slant_correlation`, `thickness_correlation` of source and swap.
+
+    Args:
+        sources, swaps: their `styles`.
+        read: the digits that a classifier reads in the swaps, `(n,)`; wanted: those asked for.
+    """
+    right = read == wanted
+    low, high = wilson_interval(int(right.sum()), len(right))
+    slant, thickness = style_correlations(sources, swaps)
+    return {
+        "identity": float(right.mean()),
+        "identity_low": low,
+        "identity_high": high,
+        "identity_min": min(float(right[wanted == digit].mean()) for digit in np.unique(wanted)),
+        "slant_correlation": float(slant),
+        "thickness_correlation": float(thickness),
+    }
+
+
+def cycle_error(images: np.ndarray, back: np.ndarray) -> float:
+    """Mean absolute difference of sources and their swaps swapped back, both uint8 `(n, 28, 28)`, of pixels 0 to 1."""
+    return float(np.abs(images.astype(np.float64) - back).mean() / 255)
+
+
+def probe_measures(
+    known: np.ndarray, labels: np.ndarray, codes: np.ndarray, truth: np.ndarray, seed: int
+) -> dict[str, float]:
+    """How well two probes tell the digit from its style code, by accuracy: `probe_linear`, logistic regression, and
+    `probe`, a network of two hidden layers. Chance is 0.1.
+
+    Args:
+        known, codes: style codes float32 `(n, d)` that the probes learn from, and others; labels, truth: their digits.
+    """
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+    network = make_pipeline(
+        StandardScaler(), MLPClassifier(HIDDEN, max_iter=25, early_stopping=True, random_state=seed)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what the codes do not tell, no probe converges to
+        return {
+            name: float(probe.fit(known, labels).score(codes, truth))
+            for name, probe in (("probe_linear", linear), ("probe", network))
+        }

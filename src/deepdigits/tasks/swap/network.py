@@ -1,0 +1,103 @@
+"""Identity swap, the idea of DeepFake on digits: one image's handwriting, another digit.
+
+A supervised adversarial autoencoder (Makhzani et al., 2015, arXiv:1511.05644) whose decoder is the GAN's generator.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deepdigits.core.pixels import to_bytes
+from deepdigits.nn.blocks import strided
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.prediction import answered
+from deepdigits.nn.restoring import load_network
+from deepdigits.tasks.gan.network import Generator
+from deepdigits.tasks.swap.config import SwapNet
+
+DENSE = 128  # width of the encoder's last hidden layer
+
+
+class Swapper(nn.Module):
+    """Images float32 `(n, 1, 28, 28)` in 0 to 1 and digits int64 `(n,)` -> those digits in the images' handwriting,
+    `(n, 1, 28, 28)` in 0 to 1.
+
+    The style of an image is what its handwriting adds to the digit that it shows, so that digit is read first.
+    """
+
+    def __init__(self, config: SwapNet):
+        super().__init__()
+        self.reader = Reader(config.encoder_widths)
+        self.encoder = StyleEncoder(config)
+        self.generator = Generator(config.gan)
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        swapped: Tensor = self.generator(self.style(images), digits)
+        return swapped
+
+    def style(self, images: Tensor) -> Tensor:
+        """The style code, float32 `(n, d)`, from -1 to 1."""
+        code: Tensor = self.encoder(images, self.reader(images).argmax(dim=1))
+        return code
+
+
+class StyleEncoder(nn.Module):
+    """Images `(n, 1, 28, 28)` and the digits that they show, int64 `(n,)` -> style codes `(n, d)` from -1 to 1.
+
+    Each number of a code is rounded to one of `levels` steps, and gradients pass as if it were not (finite scalar
+    quantization: Mentzer et al., 2023, arXiv:2309.15505). Where codes were not rounded, the identity would hide in
+    their last digits, from the spy of training but not from a larger one.
+    """
+
+    def __init__(self, config: SwapNet):
+        super().__init__()
+        style = config.gan.noise_dim
+        self.reach = config.levels // 2
+        self.body = nn.Sequential(*strided(config.encoder_widths))
+        self.dense = nn.Linear(config.encoder_widths[2] * 4 * 4 + CLASSES, DENSE)
+        self.code = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(DENSE, style), nn.BatchNorm1d(style, affine=False))
+
+    def forward(self, images: Tensor, digits: Tensor) -> Tensor:
+        condition = F.one_hot(digits, CLASSES).to(images.dtype)
+        steps = self.code(self.dense(torch.cat([self.body(images), condition], dim=1))).tanh() * self.reach
+        rounded: Tensor = steps + (steps.round() - steps).detach()
+        return rounded / self.reach
+
+
+class Reader(nn.Module):
+    """Images `(n, 1, 28, 28)` -> logits `(n, 10)`. It trains beside the swap and is part of it; what judges swaps is
+    the CNN of `train_cnn`."""
+
+    def __init__(self, widths: tuple[int, ...]):
+        super().__init__()
+        self.body = nn.Sequential(*strided(widths))
+        self.head = nn.Linear(widths[2] * 4 * 4, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.body(images))
+        return logits
+
+
+def swap_digits(network: Swapper, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
+    """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int64 `(n,)`."""
+    return to_bytes(answered(network, network, images, digits).squeeze(1))
+
+
+def style_codes(network: Swapper, images: np.ndarray) -> np.ndarray:
+    """Style codes float32 `(n, d)` of images uint8 `(n, 28, 28)`."""
+    return answered(network, network.style, images)
+
+
+def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
+    """What the swap's own reader sees, int64 `(n,)`, in images uint8 `(n, 28, 28)`."""
+    return answered(network, lambda part: network.reader(part).argmax(dim=1), images)
+
+
+def load_swapper(path: Path) -> Swapper:
+    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    return load_network(path, "swap", SwapNet, Swapper)

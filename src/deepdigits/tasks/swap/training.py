@@ -1,0 +1,176 @@
+"""The training of the identity swap."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim import Adam, AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.tasks.gan.network import Discriminator
+from deepdigits.tasks.swap.config import TrainSwap
+from deepdigits.tasks.swap.network import Swapper
+
+REMEMBERED = 1024  # style codes of each digit, the latest
+SPY_WIDTH, SPY_STEPS, SPY_BATCH, SPY_RATE = 256, 4, 1024, 1e-3
+R1_GAMMA, R1_EVERY = 1.0, 8  # of the discriminator's gradient penalty, as in the GAN
+BETAS = (0.5, 0.99)
+
+
+class SwapTraining(pl.LightningModule):
+    """A swap is drawn well if the reader reads the new digit, a discriminator takes it for real (logistic losses with
+    R1, as in the GAN), slant and thickness are as unusual for the new digit as the source's for its own,
+    and the way back gives the source again.
+
+    A style code keeps the identity secret if a spy, a classifier of codes, is left undecided (Fader Networks: Lample et
+    al., 2017, arXiv:1706.00409). The spy learns from many remembered codes of each digit, several steps for each one of
+    the encoder; a spy that saw only the batch would always be late.
+
+    Args:
+        config: params.yaml's section.
+        usual: mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`.
+    """
+
+    usual: Tensor
+    remembered: Tensor
+
+    def __init__(self, config: TrainSwap, usual: Tensor):
+        super().__init__()
+        self.automatic_optimization = False
+        self.config, style = config, config.net.gan.noise_dim
+        self.net = Swapper(config.net)
+        self.discriminator = Discriminator(config.net.gan)
+        self.spy = nn.Sequential(
+            nn.Linear(style, SPY_WIDTH),
+            nn.ReLU(),
+            nn.Linear(SPY_WIDTH, SPY_WIDTH),
+            nn.ReLU(),
+            nn.Linear(SPY_WIDTH, CLASSES),
+        )
+        self.register_buffer("usual", usual)
+        self.register_buffer("remembered", torch.zeros(CLASSES, REMEMBERED, style))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        images, digits = batch
+        others = (digits + torch.randint(1, CLASSES, digits.shape)) % CLASSES
+        own, judges, spy = self.optimizers()  # type: ignore[attr-defined]
+        codes = self.net.encoder(images, digits)
+        again, swapped = self.net.generator(codes.repeat(2, 1), torch.cat([digits, others])).chunk(2)
+        for _ in range(SPY_STEPS):
+            self._step(spy, self._spy_loss())
+        penalty = R1_GAMMA / 2 * R1_EVERY if batch_index % R1_EVERY == 0 else 0.0
+        self._step(judges, self._judges_loss(images, digits, swapped.detach(), others, penalty))
+        self.toggle_optimizer(own)  # spares the gradients of the judges' weights
+        losses = self._losses(images, digits, codes, again, swapped, others)
+        self._step(own, losses["loss"])
+        self.untoggle_optimizer(own)
+        self._remember(codes.detach(), digits)
+        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
+            schedule.step()
+        self._log("train", losses)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
+        images, digits = batch
+        others = (digits + 1 + torch.arange(len(digits)) % (CLASSES - 1)) % CLASSES
+        codes = self.net.encoder(images, digits)
+        again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
+        losses = self._losses(images, digits, codes, again, swapped, others)
+        # Epochs are compared by `val/loss`, and each has another discriminator, whose verdicts cannot be compared.
+        compared = losses["loss"] - self.config.weights.realism * losses["realism"]
+        self._log("val", {**losses, "loss": compared})
+
+    def configure_optimizers(self) -> Any:
+        fit = self.config.fit
+        groups = (
+            [*self.net.encoder.parameters(), *self.net.generator.parameters()],
+            [*self.discriminator.parameters(), *self.net.reader.parameters()],
+        )
+        make = partial(AdamW, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay, fused=True)
+        optimizers = [make(group) for group in groups]
+        schedules = [LambdaLR(optimizer, self._rate) for optimizer in optimizers]
+        # The spy stays as quick as it is: it has to keep up with the encoder to the end.
+        return [*optimizers, Adam(self.spy.parameters(), lr=SPY_RATE, fused=True)], schedules
+
+    def _rate(self, step: int) -> float:
+        """Full for the first half, then falling to a fiftieth in a line."""
+        fit = self.config.fit
+        return max(0.02, min(1.0, 2 - 2 * step / (fit.epochs * fit.steps_per_epoch)))
+
+    def _losses(
+        self, images: Tensor, digits: Tensor, codes: Tensor, again: Tensor, swapped: Tensor, others: Tensor
+    ) -> dict[str, Tensor]:
+        """What encoder and generator are trained by; `loss` is the weighted sum."""
+        back = self.net.generator(self.net.encoder(swapped, others), digits)
+        found = {
+            "pixels": F.binary_cross_entropy(again, images) + F.binary_cross_entropy(back, images) / 2,
+            "identity": F.cross_entropy(self.net.reader(swapped), others),
+            "realism": F.softplus(-self.discriminator(swapped, others)).mean(),
+            "style": F.mse_loss(self._unusual(swapped, others), self._unusual(images, digits)),
+            "secrecy": -self.spy(codes).log_softmax(dim=1).mean() - torch.tensor(CLASSES).log(),
+        }
+        weights = self.config.weights.model_dump()
+        return {"loss": torch.stack([weights[name] * value for name, value in found.items()]).sum(), **found}
+
+    def _unusual(self, images: Tensor, digits: Tensor) -> Tensor:
+        """How far the handwriting is from what is usual for its digit, in standard deviations."""
+        mean, deviation = self.usual
+        unusual: Tensor = (handwriting(images) - mean[digits]) / deviation[digits]
+        return unusual
+
+    def _judges_loss(self, images: Tensor, digits: Tensor, swapped: Tensor, others: Tensor, penalty: float) -> Tensor:
+        """What discriminator and reader are trained by."""
+        real = images.detach().requires_grad_(penalty > 0)
+        logits = self.discriminator(real, digits)
+        loss = F.softplus(-logits).mean() + F.softplus(self.discriminator(swapped, others)).mean()
+        if penalty:
+            (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
+            loss = loss + penalty * slope.square().sum(dim=(1, 2, 3)).mean()
+        return loss + F.cross_entropy(self.net.reader(images), digits)
+
+    def _spy_loss(self) -> Tensor:
+        drawn = torch.randint(CLASSES * REMEMBERED, (SPY_BATCH,))
+        codes, digits = self.remembered.flatten(0, 1)[drawn], drawn // REMEMBERED
+        return F.cross_entropy(self.spy(codes), digits)
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, self.config.fit.gradient_clip or None, "norm")
+        optimizer.step()
+
+    def _remember(self, codes: Tensor, digits: Tensor) -> None:
+        for digit in range(CLASSES):
+            kept = self.remembered[digit]
+            self.remembered[digit] = torch.cat([codes[digits == digit], kept])[:REMEMBERED]
+
+    def _log(self, part: str, values: dict[str, Tensor]) -> None:
+        named = {f"{part}/{name}": value.detach() for name, value in values.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1)
+
+
+def handwriting(images: Tensor) -> Tensor:
+    """Slant and thickness of images `(n, 1, 28, 28)` from 0 to 1, float32 `(n, 2)`, by what has gradients: moments of
+    the ink, and the ink over the sum of its edges."""
+    ink = images.squeeze(1)
+    place = torch.arange(ink.shape[1], dtype=ink.dtype, device=ink.device)
+    total = ink.sum(dim=(1, 2)).clamp(min=1)
+    across = place - (ink.sum(dim=1) @ place / total)[:, None]
+    down = place - (ink.sum(dim=2) @ place / total)[:, None]
+    mixed = torch.einsum("nij,ni,nj->n", ink, down, across) / total
+    height = torch.einsum("nij,ni->n", ink, down**2) / total
+    edges = ink.diff(dim=1).abs().sum(dim=(1, 2)) + ink.diff(dim=2).abs().sum(dim=(1, 2))
+    return torch.stack([mixed / height.clamp(min=1), 2 * total / edges.clamp(min=1)], dim=1)
+
+
+@torch.no_grad()
+def usual_handwriting(images: Tensor, digits: Tensor) -> Tensor:
+    """Mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`, of images `(n, 1, 28, 28)`."""
+    found = torch.cat([handwriting(part) for part in images.split(1000)])
+    deviations_and_means = [torch.std_mean(found[digits == digit], dim=0) for digit in range(CLASSES)]
+    return torch.stack([torch.stack([mean, deviation]) for deviation, mean in deviations_and_means], dim=1)

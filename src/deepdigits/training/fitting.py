@@ -1,0 +1,59 @@
+"""How a network that answers for images is trained, in the pipeline and for a measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
+from deepdigits.training.config import CycleFit
+from deepdigits.training.data_module import InMemoryData
+from deepdigits.training.trainer import Fitted, OnEpoch, fit
+
+
+def fit_to_loss(
+    module: pl.LightningModule,
+    train: Pairs,
+    validation: Pairs,
+    config: CycleFit,
+    checkpoint_dir: Path,
+    on_epoch: OnEpoch,
+    callbacks: Sequence[Callback] = (),
+    *,
+    augment: Augment | None = None,
+    validation_batch: int = VALIDATION_BATCH,
+) -> Fitted:
+    """Train as `config` says and keep the epoch with the lowest validation loss; see `deepdigits.training.trainer.fit`.
+
+    Not the highest accuracy: a few of the 5,000 validation images decide that, and epochs tie.
+
+    Args:
+        module: logs `val/loss`; where it steps its optimizers itself, it clips gradients itself.
+        train: images uint8 `(n, height, width)` and a target for each; validation: likewise.
+        augment: of training images.
+        validation_batch: validation images at once.
+    """
+    data = InMemoryData(
+        train,
+        validation,
+        batch_size=config.batch_size,
+        steps_per_epoch=config.steps_per_epoch,
+        seed=config.seed,
+        augment=augment,
+        validation_batch=validation_batch,
+    )
+    return fit(
+        module,
+        data,
+        epochs=config.epochs,
+        seed=config.seed,
+        monitor="val/loss",
+        mode="min",
+        checkpoint_dir=checkpoint_dir,
+        on_epoch=on_epoch,
+        callbacks=callbacks,
+        gradient_clip=config.gradient_clip if module.automatic_optimization else None,
+    )
