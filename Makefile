@@ -6,17 +6,32 @@ PORT    ?= 5000
 # Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
-ALONE   := cnn rnn gan detector swap
-MODELS  := $(ALONE) segmenter fakes
-# How many of the trainings that need no other model run at once. If one fails, the others are finished all the same
-# (xargs would stop at an exit code of 255, which is DVC's).
-JOBS    ?= 1
+MODELS := cnn rnn gan detector segmenter swap fakes
+DATASET ?= mnist
+
+# How many of the trainings that need no other model run at once. If one fails, the others finish all the same (xargs
+# would stop at an exit code of 255, which is DVC's).
+JOBS ?= 1
+INDEPENDENT     := train_cnn train_rnn train_gan
+INDEPENDENT_ALL := $(INDEPENDENT) pipelines/scenes/dvc.yaml:train_detector pipelines/handwriting/dvc.yaml:train_swap
 # DVC gives up after three seconds if another process holds its lock, which on a busy machine would lose a training.
-DVC     := dvc --wait-for-lock
-REPRO   := $(DVC) repro
-ifneq ($(JOBS),1)
-REPRO   := $(DVC) repro validate validate_scenes && printf 'train_%s\n' $(ALONE) \
-	| OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c '$(DVC) repro --single-item STAGE || exit 1' && $(DVC) repro
+DVC := dvc --wait-for-lock
+
+# Run pipelines $(1); with JOBS, first the trainings $(2), which need the data of the stages $(3). A model below a floor
+# is refused by its package stage alone (--keep-going), and the summary says which.
+define run
+	@$(PREPARE) cd $(DIR) || exit; status=0; \
+	if [ "$(JOBS)" != 1 ]; then $(DVC) repro $(3) && printf '%s\n' $(2) \
+	    | OMP_WAIT_POLICY=passive xargs -P $(JOBS) -I STAGE sh -c '$(DVC) repro --single-item STAGE || exit 1' \
+	    || exit; fi; \
+	$(DVC) repro --keep-going $(1) || status=$$?; deepdigits summary || status=$$?; exit $$status
+endef
+ifeq ($(PROFILE),default)
+DIR     := .
+PREPARE :=
+else
+DIR     := build/$(PROFILE)
+PREPARE := deepdigits workspace $(PROFILE) $(DIR) &&
 endif
 
 VENV := .venv
@@ -50,27 +65,25 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test lint format ui promote serve bench seeds lock clean
+.PHONY: help repro repro-all test lint format ui promote serve bench seeds lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-repro: $(STAMP) ## Run the pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: trainings at once)
-ifeq ($(PROFILE),default)
-	@$(REPRO)
-	@deepdigits summary
-else
-	@deepdigits workspace $(PROFILE) build/$(PROFILE)
-	@cd build/$(PROFILE) && $(REPRO) && deepdigits summary
-endif
+repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: trainings at once)
+	$(call run,dvc.yaml,$(INDEPENDENT),validate)
+
+repro-all: $(STAMP) ## The same, and the pipelines of scenes and handwriting
+	$(call run,--all-pipelines,$(INDEPENDENT_ALL),validate pipelines/scenes/dvc.yaml:validate_scenes)
 
 test: $(STAMP) ## Run the whole test suite
 	@OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP) ## Check style, types and the workflow file
+lint: $(STAMP) ## Check style, types, layers and the workflow file
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@lint-imports --no-cache
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(STAMP) ## Put the code in ruff's format
@@ -78,14 +91,10 @@ format: $(STAMP) ## Put the code in ruff's format
 	@ruff format .
 
 ui: $(STAMP) ## Look at runs and models in the MLflow UI (PORT=5000)
-ifeq ($(PROFILE),default)
-	@deepdigits ui --port $(PORT)
-else
-	@cd build/$(PROFILE) && deepdigits ui --port $(PORT)
-endif
+	@cd $(DIR) && deepdigits ui --port $(PORT)
 
 promote: $(STAMP) ## Hold every candidate against its champion; NAME=mnist-cnn for one
-	@status=0; for name in $(or $(NAME),$(MODELS:%=mnist-%)); do \
+	@status=0; for name in $(or $(NAME),$(MODELS:%=$(DATASET)-%)); do \
 	    deepdigits promote $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
 	done; exit $$status
 

@@ -13,10 +13,10 @@ from torch.nn import functional as F
 from benchmarks.common import Row, alternate, record, split
 from deepdigits.core.compute import use_threads
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.core.statistics import wilson_interval
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.params import Params
 from deepdigits.tasks.classification.inference import probabilities
-from deepdigits.tasks.classification.metrics import wilson_interval
 from deepdigits.tasks.classification.trials import train_for_trial
 from deepdigits.tasks.rnn.config import TrainRnn
 from deepdigits.tasks.rnn.s4d import PixelRnn

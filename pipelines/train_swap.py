@@ -15,8 +15,8 @@ from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.swap.config import TrainSwap
-from deepdigits.tasks.swap.metrics import other_digits, styles, swap_measures
-from deepdigits.tasks.swap.network import digits_read, swap_digits
+from deepdigits.tasks.swap.metrics import styles, swap_measures
+from deepdigits.tasks.swap.network import digits_read, other_digits, swap_digits
 from deepdigits.tasks.swap.training import SwapTraining, usual_handwriting
 from pipelines.training import Recipe, train_network
 

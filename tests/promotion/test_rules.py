@@ -10,28 +10,19 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from deepdigits.core.loading import read_params
-from deepdigits.promotion.rules import (
-    ClassifierScore,
-    Decision,
-    GeneratorScore,
-    PairedScore,
-    judge_classifiers,
-    judge_first,
-    judge_generators,
-    judge_paired,
-    paired_interval,
-)
+from deepdigits.promotion.rules import Decision, Score, judge, judge_first, paired_interval
 from deepdigits.release.params import Params
+from deepdigits.tasks.contract import EvaluationResult, Reading, Samples, Statistic
 from tests.conftest import ROOT
 
 RULE = read_params(Params, ROOT / "params.yaml").promotion
 LABELS = np.arange(10_000) % 10
 
 
-def score(*wrong: int, parameters: int = 1000, milliseconds: float = 1.0) -> ClassifierScore:
+def score(*wrong: int, parameters: int = 1000, milliseconds: float = 1.0) -> Score:
     read = LABELS.copy()
     read[list(wrong)] = (read[list(wrong)] + 1) % 10
-    return ClassifierScore(read, {}, parameters, milliseconds)
+    return Score(EvaluationResult({}, Reading(read, LABELS)), parameters, milliseconds)
 
 
 def test_the_first_version_needs_its_floors_only() -> None:
@@ -41,7 +32,7 @@ def test_the_first_version_needs_its_floors_only() -> None:
 
 
 def test_better_by_mcnemar_is_promoted_with_the_table() -> None:
-    decision = judge_classifiers(score(*range(5)), score(*range(5), *range(20, 40)), LABELS, RULE, [])
+    decision = judge(score(*range(5)), score(*range(5), *range(20, 40)), RULE, 0, [])
     assert decision.outcome == "promoted"
     assert "20 images are read right by the candidate alone, 0 by the champion alone" in decision.reasons[0]
     assert decision.numbers["contingency"] == {
@@ -51,7 +42,7 @@ def test_better_by_mcnemar_is_promoted_with_the_table() -> None:
 
 
 def test_better_by_luck_is_refused_and_says_what_was_needed() -> None:
-    decision = judge_classifiers(score(*range(5)), score(*range(8)), LABELS, RULE, [])
+    decision = judge(score(*range(5)), score(*range(8)), RULE, 0, [])
     assert decision.outcome == "refused"
     assert "needed is p < 0.05" in decision.reasons[0]
     assert "Not cheaper" in decision.reasons[1]
@@ -59,13 +50,13 @@ def test_better_by_luck_is_refused_and_says_what_was_needed() -> None:
 
 @pytest.mark.parametrize("cost", [{"parameters": 800}, {"milliseconds": 0.5}])
 def test_not_worse_and_cheaper_is_promoted(cost: dict[str, int]) -> None:
-    decision = judge_classifiers(score(*range(10), **cost), score(*range(2, 12)), LABELS, RULE, [])
+    decision = judge(score(*range(10), **cost), score(*range(2, 12)), RULE, 0, [])
     assert decision.outcome == "promoted"
     assert decision.reasons[0].startswith("Not worse and cheaper")
 
 
 def test_cheaper_but_perhaps_worse_is_refused() -> None:
-    decision = judge_classifiers(score(*range(30), parameters=10), score(*range(20, 40)), LABELS, RULE, [])
+    decision = judge(score(*range(30), parameters=10), score(*range(20, 40)), RULE, 0, [])
     assert decision.outcome == "refused"
     assert any("Not shown to be no worse" in reason for reason in decision.reasons)
 
@@ -73,19 +64,19 @@ def test_cheaper_but_perhaps_worse_is_refused() -> None:
 def test_a_digit_that_falls_blocks_even_a_better_model() -> None:
     sevens = np.flatnonzero(LABELS == 7)[:6]
     others = np.flatnonzero(LABELS != 7)[:60]
-    decision = judge_classifiers(score(*sevens), score(*others), LABELS, RULE, [])
+    decision = judge(score(*sevens), score(*others), RULE, 0, [])
     assert decision.outcome == "refused"
     assert decision.reasons == ["Recall of digit 7 falls by 0.60 points; allowed are 0.50."]
 
 
 def test_an_objection_blocks_even_a_better_model() -> None:
-    decision = judge_classifiers(score(), score(*range(50)), LABELS, RULE, ["Other data."])
+    decision = judge(score(), score(*range(50)), RULE, 0, ["Other data."])
     assert (decision.outcome, decision.reasons) == ("refused", ["Other data."])
 
 
 @given(st.sets(st.integers(0, 9999), max_size=40), st.sets(st.integers(0, 9999), max_size=40))
 def test_no_candidate_that_is_worse_is_ever_called_better(mine: set[int], theirs: set[int]) -> None:
-    decision = judge_classifiers(score(*mine), score(*theirs), LABELS, RULE, [])
+    decision = judge(score(*mine), score(*theirs), RULE, 0, [])
     if len(mine) >= len(theirs):
         assert decision.outcome == "refused"
     assert decision.reasons
@@ -104,15 +95,17 @@ def test_the_paired_interval_is_that_of_the_paper() -> None:
     assert paired_interval(5, 9, 100, 0.05) == pytest.approx((middle - spread, middle + spread))
 
 
-def generator(shift: float, covers: float, seed: int = 0) -> GeneratorScore:
+REAL = np.random.default_rng(9).standard_normal((400, 5))
+
+
+def generator(shift: float, covers: float, seed: int = 0) -> Score:
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((400, 5)) + shift
-    fid = 5 * shift**2 + 0.05
-    return GeneratorScore(features, rng.random(400) < covers, {"gan.fid": fid, "gan.coverage": covers})
+    measures = {"fid": 5 * shift**2 + 0.05, "coverage": covers}
+    return Score(EvaluationResult(measures, Samples(features, REAL, rng.random(400) < covers)), 1, 1.0)
 
 
-REAL = np.random.default_rng(9).standard_normal((400, 5))
-RULE_GAN = RULE.generator.model_copy(update={"bootstrap_rounds": 60})
+RULE_GAN = RULE.model_copy(update={"generator": RULE.generator.model_copy(update={"bootstrap_rounds": 60})})
 
 
 @pytest.mark.parametrize(
@@ -124,31 +117,32 @@ RULE_GAN = RULE.generator.model_copy(update={"bootstrap_rounds": 60})
         (generator(0.1, 0.6), "refused", "Not shown to be no worse"),
     ],
 )
-def test_a_generator_must_be_better_and_in_nothing_worse(candidate: GeneratorScore, outcome: str, why: str) -> None:
+def test_a_generator_must_be_better_and_in_nothing_worse(candidate: Score, outcome: str, why: str) -> None:
     champion = generator(0.5, 0.9)
-    decision = judge_generators(candidate, champion, REAL, RULE_GAN, 0.05, 1, [])
+    decision = judge(candidate, champion, RULE_GAN, 1, [])
     assert decision.outcome == outcome
     assert decision.reasons[0].startswith(why)
 
 
 def test_a_generator_with_a_broken_floor_is_refused_and_equal_seeds_decide_equally() -> None:
     pair = generator(0.1, 0.95), generator(0.5, 0.9)
-    blocked = judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, ["Floor not met."])
+    blocked = judge(*pair, RULE_GAN, 1, ["Floor not met."])
     assert (blocked.outcome, blocked.reasons) == ("refused", ["Floor not met."])
-    again = judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
-    assert again == judge_generators(*pair, REAL, RULE_GAN, 0.05, 1, [])
+    again = judge(*pair, RULE_GAN, 1, [])
+    assert again == judge(*pair, RULE_GAN, 1, [])
     assert replace(again, numbers={}).outcome == "promoted"
 
 
-def scene_score(*wrong: int, parameters: int = 1000) -> PairedScore:
+def scene_score(*wrong: int, parameters: int = 1000) -> Score:
     """A network that is right on all of 500 scenes but these."""
     right = np.ones(500)
     right[list(wrong)] = 0
-    return PairedScore("mAP", lambda weights: float(weights @ right / weights.sum()), 500, {}, parameters, 1.0)
+    evidence = Statistic("mAP", lambda weights: float(weights @ right / weights.sum()), 500)
+    return Score(EvaluationResult({}, evidence), parameters, 1.0)
 
 
-def judge_pair(candidate: PairedScore, champion: PairedScore, *objections: str) -> Decision:
-    return judge_paired(candidate, champion, RULE.paired, RULE, 1, list(objections))
+def judge_pair(candidate: Score, champion: Score, *objections: str) -> Decision:
+    return judge(candidate, champion, RULE, 1, list(objections))
 
 
 def test_a_better_detector_is_promoted_by_its_interval() -> None:

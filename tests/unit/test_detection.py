@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.scenes.scenes import Scenes, box_iou, compose, detection_targets
+from deepdigits.tasks.detector import task as detector_task
 from deepdigits.tasks.detector.config import DetectorNet
 from deepdigits.tasks.detector.metrics import (
     THRESHOLDS,
@@ -38,7 +39,6 @@ from deepdigits.tasks.detector.network import (
     losses,
     two_guesses,
 )
-from deepdigits.tasks.detector.task import task as detector_task
 from tests.unit.test_scenes import LOOK
 
 NET = DetectorNet(widths=(4, 8, 8, 8), most=20, nms_iou=0.5)

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.linalg import sqrtm
 
+from deepdigits.core.statistics import wilson_interval
 from deepdigits.plotting.figures import (
     save_animation,
     save_captioned,
@@ -19,13 +20,7 @@ from deepdigits.plotting.plots import (
     save_occlusions,
     save_robustness,
 )
-from deepdigits.tasks.classification.metrics import (
-    classifier_report,
-    mcnemar,
-    reliability,
-    wilson_interval,
-    worst_mistakes,
-)
+from deepdigits.tasks.classification.metrics import classifier_report, mcnemar, reliability, worst_mistakes
 from deepdigits.tasks.gan.metrics import diversity, fool_rate, frechet_distance, manifold_metrics
 
 RNG = np.random.default_rng(0)

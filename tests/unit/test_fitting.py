@@ -11,10 +11,10 @@ from pytorch_lightning.callbacks import Callback
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.scenes.scenes import Scenes, compose, detection_targets
 from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.detector import network as detector
 from deepdigits.tasks.detector.config import DetectorNet
-from deepdigits.tasks.detector.task import network as detector
+from deepdigits.tasks.segmenter import network as segmenter
 from deepdigits.tasks.segmenter.config import SegmenterNet
-from deepdigits.tasks.segmenter.task import network as segmenter
 from deepdigits.training.config import CycleFit
 from deepdigits.training.fitting import fit_to_loss
 from deepdigits.training.supervised import SupervisedTraining

@@ -18,15 +18,8 @@ from deepdigits.tasks.fakes.metrics import auc, fakes_measures
 from deepdigits.tasks.gan.config import GanNet
 from deepdigits.tasks.swap.config import SwapNet, SwapWeights, TrainSwap
 from deepdigits.tasks.swap.handwriting import slants, thicknesses
-from deepdigits.tasks.swap.metrics import (
-    cycle_error,
-    other_digits,
-    probe_measures,
-    style_correlations,
-    styles,
-    swap_measures,
-)
-from deepdigits.tasks.swap.network import Swapper, style_codes, swap_digits
+from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, style_correlations, styles, swap_measures
+from deepdigits.tasks.swap.network import Swapper, other_digits, style_codes, swap_digits
 from deepdigits.tasks.swap.training import SwapTraining, handwriting, usual_handwriting
 from deepdigits.training.config import CycleFit
 from deepdigits.training.fitting import fit_to_loss

@@ -23,20 +23,13 @@ add_registry_commands(commands)
 @commands.command()
 def summary() -> None:
     """Show what the pipeline made; register what the registry does not have yet. Exit code 3: a model is refused."""
-    from deepdigits.core import paths
-    from deepdigits.core.files import read_json
     from deepdigits.core.loading import read_params
-    from deepdigits.release.floors import broken_floors, check_gates
-    from deepdigits.release.packaged import read_metrics, register_all
     from deepdigits.release.params import Params
-    from deepdigits.release.summary import summary_panel
-    from deepdigits.tasks.catalogue import TASKS
+    from deepdigits.release.summary import register_all, summary_panel
 
     params = read_params(Params)
-    metrics = read_metrics()
-    refused = broken_floors(check_gates(metrics, params.gates[read_json(paths.MANIFEST)["name"]]))
-    registered = register_all([name for name in TASKS if name not in refused], params.profile)
-    Console().print(summary_panel(registered, refused, metrics, params.profile))
+    registered, refused = register_all(params.gates, params.profile)
+    Console().print(summary_panel(registered, refused, params.profile))
     if refused:
         raise typer.Exit(3)
 

@@ -21,12 +21,12 @@ def weights_named(model: str, judges: Iterable[str]) -> dict[str, str]:
     return {key: file_sha256(weights_file(name)) for key, name in files.items()}
 
 
-def test_measures(model: str, metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of one model in evaluate.json under `test/`, equal for both classifiers, so that they compare."""
-    tested = any(key.startswith(f"{model}.test.") for key in metrics)
-    prefix = f"{model}.test." if tested else f"{model}."
-    return {
-        f"test/{key.removeprefix(prefix)}": float(value)
-        for key, value in metrics.items()
-        if key.startswith(prefix) and isinstance(value, int | float)
-    }
+def measures_of(model: str, metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The measures of the test data, `MODEL.test.MEASURE` in `metrics`, by their own names."""
+    prefix = f"{model}.test."
+    return {key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)}
+
+
+def logged(measures: Mapping[str, float]) -> dict[str, float]:
+    """The same under `test/`, as MLflow has them: equal names for all models, so that they compare."""
+    return {f"test/{name}": float(value) for name, value in measures.items()}

@@ -19,22 +19,33 @@ MODELS = Path("models")
 METRICS = Path("reports/metrics")
 VERDICT = METRICS / "validate.json"
 SCENE_VERDICT = METRICS / "validate_scenes.json"
+COMPARISON = METRICS / "compare.json"
 
 PLOTS = Path("reports/plots")
 DATA_DOCS = Path("reports/data_docs")
 SCENE_DOCS = Path("reports/scene_docs")
 GAN_PROGRESS = Path("reports/figures/gan_progress")
-FIGURES = Path("reports/figures/evaluate")
-REPORT = Path("reports/index.html")
+REPORTS = Path("reports")
+REPORT = REPORTS / "index.html"
 
 
 def scene_file(name: str) -> Path:
     return SCENES / f"{name}.npz"
 
 
-def figures_of(task: str) -> Path:
-    """Where the evaluation of one task puts its pictures."""
-    return Path("reports/figures") / task
+def figures_of(name: str) -> Path:
+    """Where the evaluation of one task, or the comparison, puts its pictures."""
+    return Path("reports/figures") / name
+
+
+def training_file(task: str) -> Path:
+    """The metrics of a training."""
+    return METRICS / f"train_{task}.json"
+
+
+def evaluation_file(task: str) -> Path:
+    """The metrics of an evaluation."""
+    return METRICS / f"evaluate_{task}.json"
 
 
 def split_file(name: str) -> Path:

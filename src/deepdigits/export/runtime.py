@@ -85,13 +85,6 @@ class OnnxNetwork:
         }
 
 
-def open_model(task: str, path: Path, threads: int) -> OnnxClassifier | OnnxGenerator | OnnxNetwork:
-    """The packaged model of a task."""
-    if task == "gan":
-        return OnnxGenerator(path, threads)
-    return OnnxClassifier(path, threads) if task in ("cnn", "rnn") else OnnxNetwork(path, threads)
-
-
 def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str, np.ndarray]]) -> list[float]:
     """The median milliseconds of one answer of each session, asked in turns so that a slow spell meets all."""
     taken = np.empty((len(sessions), len(feeds)))

@@ -14,13 +14,13 @@ from rich.panel import Panel
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
-from deepdigits.core.loading import read_yaml
+from deepdigits.core.loading import PARAMS_FILE, read_yaml
 from deepdigits.ops.git import GitError, git
+from deepdigits.ops.pipeline import find_stage
 
-PIPELINE_FILE = Path("dvc.yaml")
 LOCK_FILE = Path("requirements.lock")
 # What the pipeline itself writes into git; the tree is no less clean for it.
-GENERATED = (":!dvc.lock", ":!reports/metrics")
+GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 
 
 @dataclass(frozen=True)
@@ -60,22 +60,20 @@ def stage_lineage(stage: str, profile: str) -> Lineage:
     return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, file_sha256(LOCK_FILE))
 
 
-def stage_fingerprint(stage: str) -> str:
-    """SHA-256 over the names and bytes of the stage's deps and the names and values of its params in dvc.yaml.
+def stage_fingerprint(name: str) -> str:
+    """SHA-256 over the names and bytes of the stage's deps and the names and values of its params.
 
     Raises:
         UserError: the stage or a file it depends on is missing.
     """
-    stages = read_yaml(PIPELINE_FILE).get("stages", {})
-    if stage not in stages:
-        raise UserError(f"{PIPELINE_FILE} has no stage {stage!r}; it has {', '.join(stages)}.")
-    missing = [path for path in stages[stage]["deps"] if not Path(path).exists()]
+    stage = find_stage(Path.cwd(), name)
+    missing = [path for path in stage.deps if not Path(path).exists()]
     if missing:
-        raise UserError(f"{missing[0]}, which stage {stage} depends on, is missing. Run: dvc repro {stage}")
-    deps = {path: _content_sha256(Path(path)) for path in stages[stage]["deps"]}
-    params = read_yaml(Path("params.yaml"))
-    values = {key: _look_up(params, key) for key in stages[stage].get("params", [])}
-    return sha256(json.dumps([stage, deps, values], sort_keys=True).encode())
+        raise UserError(f"{missing[0]}, which stage {name} depends on, is missing. Run: make repro-all")
+    deps = {path: _content_sha256(Path(path)) for path in stage.deps}
+    params = read_yaml(PARAMS_FILE)
+    values = {key: _look_up(params, key) for key in stage.params}
+    return sha256(json.dumps([name, deps, values], sort_keys=True).encode())
 
 
 def git_state() -> tuple[str, bool]:
@@ -108,7 +106,7 @@ def _warn(reason: str) -> None:
 def _content_sha256(path: Path) -> str:
     if path.is_file():
         return file_sha256(path)
-    files = sorted(item for item in path.rglob("*") if item.is_file())
+    files = sorted(item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts)
     return sha256(json.dumps([[item.relative_to(path).as_posix(), file_sha256(item)] for item in files]).encode())
 
 

@@ -13,21 +13,12 @@ from mlflow.entities.model_registry import ModelVersion
 
 from deepdigits.core.errors import UserError
 from deepdigits.data.digits.manifest import validated_manifest
-from deepdigits.data.digits.splits import Split
-from deepdigits.data.scenes.scenes import Scenes
 from deepdigits.ops.tracking import every, open_store, store_uri
 from deepdigits.promotion.record import change_record, decision_record
 from deepdigits.promotion.recovery import begin
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, parse_reference
-from deepdigits.promotion.rules import (
-    Decision,
-    broken_floors,
-    judge_classifiers,
-    judge_first,
-    judge_generators,
-    judge_paired,
-)
-from deepdigits.promotion.scoring import frozen_scenes, frozen_splits, score_classifiers, score_generators, score_paired
+from deepdigits.promotion.rules import Decision, judge
+from deepdigits.promotion.scoring import frozen_data, score_all
 from deepdigits.promotion.transaction import (
     CHAMPION,
     PREVIOUS,
@@ -36,11 +27,10 @@ from deepdigits.promotion.transaction import (
     exclusive,
     perform,
 )
-from deepdigits.release.floors import check_floors
+from deepdigits.release.floors import check_floors, missed_floors
 from deepdigits.release.params import Params
 from deepdigits.release.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
-from deepdigits.tasks.contract import SCENES
 
 ROLLED_BACK = "rolled back"
 Models = Mapping[str, RegisteredModel]
@@ -128,8 +118,8 @@ def _decide(
     client: MlflowClient, models: Models, params: Params, allow_other_data: bool, folder: Path
 ) -> tuple[Decision, str, dict[str, Any]]:
     candidate, champion = models["candidate"], models.get("champion")
-    data = TASKS[candidate.kind].data
-    manifest = validated_manifest(data.manifest, data.verdict)
+    task = TASKS[candidate.kind]
+    manifest = validated_manifest(task.data.manifest, task.data.verdict)
     if manifest["sha256"] != candidate.tags.get("dataset.sha256"):
         raise UserError(
             f"{candidate.title} was tested on data {str(candidate.tags.get('dataset.sha256'))[:12]}, and here are "
@@ -143,61 +133,20 @@ def _decide(
             f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
         )
     judges = _judges(client, candidate, folder)
-    if TASKS[candidate.kind].score:
-        paired = frozen_scenes(manifest) if data is SCENES else frozen_splits(manifest, *TASKS[candidate.kind].splits)
-        tested = len(paired["test"])
-        decision, gates = _judge_paired(models, judges, paired, params, objections)
-    else:
-        splits = frozen_splits(manifest, *(("test", "validation", "train") if judges else ("test",)))
-        tested = len(splits["test"])
-        decision, gates = _judge(models, judges, splits, params, objections)
+    splits = frozen_data(task, manifest)
+    scores = score_all(models, judges, splits, params.evaluate, params.compute.threads)
+    gates = check_floors(task, scores["candidate"].result.measures, params.gates[candidate.dataset])  # type: ignore[index]
+    objections += [f"Floor not met: {floor}." for floor in missed_floors(gates)]
+    decision = judge(scores["candidate"], scores.get("champion"), params.promotion, params.evaluate.seed, objections)
     facts = {
         "champion": champion.title if champion else None,
-        "test_images": tested,
+        "test_images": len(splits["test"]),
         "dataset": manifest["sha256"],
         "gates": gates,
         "origin": {role: dict(model.tags) for role, model in models.items()},
-        "judges": [_named(TASKS[candidate.kind].judges[kind], judge) for kind, judge in judges.items()],
+        "judges": [_named(task.judges[kind], registered) for kind, registered in judges.items()],
     }
     return decision, decision_record(candidate.title, decision, facts), {**facts, "numbers": decision.numbers}
-
-
-def _judge(
-    models: Models, judges: Models, splits: Mapping[str, Split], params: Params, objections: list[str]
-) -> tuple[Decision, list[dict[str, Any]]]:
-    candidate, test, threads = models["candidate"], splits["test"], params.compute.threads
-    floors = getattr(params.gates[candidate.dataset], candidate.kind)  # type: ignore[index]
-    if judges:
-        generators, real = score_generators(models, judges["cnn"], splits, params.evaluate, threads)
-        gates = check_floors(candidate.kind, TASKS[candidate.kind].rules, generators["candidate"].measures, floors)
-        objections = objections + broken_floors(gates)
-        if "champion" not in models:
-            return judge_first(objections), gates
-        rule, alpha, seed = params.promotion.generator, params.promotion.alpha, params.evaluate.seed
-        pair = generators["candidate"], generators["champion"]
-        return judge_generators(*pair, real, rule, alpha, seed, objections), gates
-    classifiers = score_classifiers(models, test, params.evaluate, threads)
-    gates = check_floors(candidate.kind, TASKS[candidate.kind].rules, classifiers["candidate"].measures, floors)
-    objections = objections + broken_floors(gates)
-    if "champion" not in models:
-        return judge_first(objections), gates
-    both = classifiers["candidate"], classifiers["champion"]
-    return judge_classifiers(*both, test.labels, params.promotion, objections), gates
-
-
-def _judge_paired(
-    models: Models, judges: Models, splits: Mapping[str, Scenes | Split], params: Params, objections: list[str]
-) -> tuple[Decision, list[dict[str, Any]]]:
-    candidate = models["candidate"]
-    task = TASKS[candidate.kind]
-    scores = score_paired(models, task, judges, splits, params.compute.threads)
-    floors = getattr(params.gates[candidate.dataset], task.name)  # type: ignore[index]
-    gates = check_floors(task.name, task.rules, scores["candidate"].measures, floors)
-    objections = objections + broken_floors(gates)
-    if "champion" not in models:
-        return judge_first(objections), gates
-    rule, seed = params.promotion, params.evaluate.seed
-    return judge_paired(scores["candidate"], scores["champion"], rule.paired, rule, seed, objections), gates
 
 
 def _judges(client: MlflowClient, candidate: RegisteredModel, folder: Path) -> Models:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import norm
 
-from deepdigits.release.config import GeneratorRule, PairedRule, Promotion
+from deepdigits.release.config import GeneratorRule, Promotion
 from deepdigits.tasks.classification.metrics import mcnemar
+from deepdigits.tasks.contract import EvaluationResult, Reading, Samples, Statistic
 from deepdigits.tasks.gan.metrics import frechet_distance
 
 Outcome = Literal["promoted", "refused"]
@@ -26,67 +27,58 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class ClassifierScore:
-    """One classifier on the test images: the digits it reads `(n,)`, measures by name, and what it costs."""
+class Score:
+    """One packaged model on the test data, and what it costs: trained numbers, and milliseconds for one answer."""
 
-    read: np.ndarray
-    measures: Mapping[str, float]
+    result: EvaluationResult
     parameters: int
     milliseconds: float
 
 
-@dataclass(frozen=True)
-class GeneratorScore:
-    """One generator: features of its samples `(n, d)`, which real images they cover `(n,)`, and measures by name."""
+def judge(candidate: Score, champion: Score | None, rule: Promotion, seed: int, objections: Sequence[str]) -> Decision:
+    """Hold a candidate against the champion by the evidence that their task gives; never promote against an objection.
 
-    features: np.ndarray
-    covered: np.ndarray
-    measures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class PairedScore:
-    """One network on the test images: what it is judged by, as a function of how often each image counts, `(n,)`;
-    measures by name, and what it costs."""
-
-    measure: str
-    statistic: Callable[[np.ndarray], float]
-    images: int
-    measures: Mapping[str, float]
-    parameters: int
-    milliseconds: float
+    Args:
+        seed: of the bootstrap, where there is one.
+    """
+    if champion is None:
+        return judge_first(objections)
+    match candidate.result.evidence, champion.result.evidence:
+        case Reading() as one, Reading() as other:
+            return judge_readings(one, other, cost_ratio(candidate, champion), rule, objections)
+        case Samples() as one, Samples() as other:
+            fids = candidate.result.measures["fid"], champion.result.measures["fid"]
+            coverages = candidate.result.measures["coverage"], champion.result.measures["coverage"]
+            return judge_samples(one, other, fids, coverages, rule.generator, rule.alpha, seed, objections)
+        case Statistic() as one, Statistic() as other:
+            return judge_statistics(one, other, cost_ratio(candidate, champion), rule, seed, objections)
+    raise TypeError("Two models of one task give evidence of two kinds.")
 
 
-def broken_floors(gates: Sequence[Mapping[str, Any]]) -> list[str]:
-    """One sentence for each floor that is not met; `gates` as `deepdigits.release.floors.check_floors` returns them."""
-    return [
-        f"Floor not met: {gate['metric']} is {_number(gate['value'])}, must be {gate['rule']} {gate['limit']}."
-        for gate in gates
-        if not gate["passed"]
-    ]
-
-
-def judge_first(objections: list[str]) -> Decision:
-    """Without a champion, the floors decide."""
-    if objections:
-        return Decision("refused", objections)
-    return Decision("promoted", ["There is no champion yet, and every floor is met."])
-
-
-def judge_classifiers(
-    candidate: ClassifierScore, champion: ClassifierScore, labels: np.ndarray, rule: Promotion, objections: list[str]
-) -> Decision:
-    """Promote a candidate that is better by exact McNemar at `rule.alpha`, or not worse than `rule.accuracy_margin`
-    and cheaper; never against an objection, and never where a digit's recall falls by more than
-    `rule.max_class_drop`."""
-    right, champion_right = candidate.read == labels, champion.read == labels
-    paired = mcnemar(right, champion_right)
-    low, high = paired_interval(paired.only_first_right, paired.only_second_right, len(labels), 2 * rule.alpha)
-    falls = [float(right[labels == digit].mean() - champion_right[labels == digit].mean()) for digit in range(10)]
-    cost = {
+def cost_ratio(candidate: Score, champion: Score) -> dict[str, float]:
+    return {
         "parameters": candidate.parameters / champion.parameters,
         "latency": candidate.milliseconds / champion.milliseconds,
     }
+
+
+def judge_first(objections: Sequence[str]) -> Decision:
+    """Without a champion, the floors decide."""
+    if objections:
+        return Decision("refused", list(objections))
+    return Decision("promoted", ["There is no champion yet, and every floor is met."])
+
+
+def judge_readings(
+    candidate: Reading, champion: Reading, cost: Mapping[str, float], rule: Promotion, objections: Sequence[str]
+) -> Decision:
+    """Promote a candidate that is better by exact McNemar at `rule.alpha`, or not worse than `rule.accuracy_margin`
+    and cheaper; never where a digit's recall falls by more than `rule.max_class_drop`."""
+    labels = candidate.labels
+    right, champion_right = candidate.digits == labels, champion.digits == labels
+    paired = mcnemar(right, champion_right)
+    low, high = paired_interval(paired.only_first_right, paired.only_second_right, len(labels), 2 * rule.alpha)
+    falls = [float(right[labels == digit].mean() - champion_right[labels == digit].mean()) for digit in range(10)]
     numbers = {
         "contingency": {
             "both_right": int((right & champion_right).sum()),
@@ -99,9 +91,9 @@ def judge_classifiers(
         "accuracy_difference_interval": [low, high],
         "interval_confidence": 1 - 2 * rule.alpha,
         "recall_difference_by_digit": falls,
-        "cost_ratio": cost,
+        "cost_ratio": dict(cost),
     }
-    blocked = objections + [
+    blocked = [*objections] + [
         f"Recall of digit {digit} falls by {-100 * fall:.2f} points; allowed are {100 * rule.max_class_drop:.2f}."
         for digit, fall in enumerate(falls)
         if fall < -rule.max_class_drop
@@ -130,37 +122,39 @@ def judge_classifiers(
     return Decision("refused", reasons, numbers)
 
 
-def judge_generators(
-    candidate: GeneratorScore,
-    champion: GeneratorScore,
-    real: np.ndarray,
+def judge_samples(
+    candidate: Samples,
+    champion: Samples,
+    fids: tuple[float, float],
+    coverages: tuple[float, float],
     rule: GeneratorRule,
     alpha: float,
     seed: int,
-    objections: list[str],
+    objections: Sequence[str],
 ) -> Decision:
     """Promote a candidate that is better in FID or coverage and not worse than the margin in the other.
 
-    The intervals of both differences are percentiles of a paired bootstrap over real images `(n, d)` and samples
-    (Efron and Tibshirani, 1993): every round judges both generators by the same draw, so the bias of FID at few
-    samples meets both.
+    The intervals of both differences are percentiles of a paired bootstrap over real images and samples (Efron and
+    Tibshirani, 1993): every round judges both generators by the same draw, so the bias of FID at few samples affects
+    both.
+
+    Args:
+        fids, coverages: of candidate and champion.
     """
-    fid, coverage = bootstrap_differences(candidate, champion, real, rule.bootstrap_rounds, seed)
-    fid /= champion.measures["gan.fid"]
+    fid, coverage = bootstrap_differences(candidate, champion, rule.bootstrap_rounds, seed)
+    fid /= fids[1]
     fid_low, fid_high = (float(value) for value in np.quantile(fid, (alpha, 1 - alpha)))
     cov_low, cov_high = (float(value) for value in np.quantile(coverage, (alpha, 1 - alpha)))
     numbers = {
-        **{
-            name: {"candidate": candidate.measures[f"gan.{name}"], "champion": champion.measures[f"gan.{name}"]}
-            for name in ("fid", "coverage")
-        },
+        "fid": {"candidate": fids[0], "champion": fids[1]},
+        "coverage": {"candidate": coverages[0], "champion": coverages[1]},
         "fid_change_interval": [fid_low, fid_high],
         "coverage_difference_interval": [cov_low, cov_high],
         "interval_confidence": 1 - 2 * alpha,
         "bootstrap_rounds": rule.bootstrap_rounds,
     }
     if objections:
-        return Decision("refused", objections, numbers)
+        return Decision("refused", list(objections), numbers)
     in_fid = f"FID changes by {100 * fid_low:+.1f} to {100 * fid_high:+.1f} % (allowed {100 * rule.fid_margin:+.1f} %)"
     in_coverage = (
         f"coverage changes by {100 * cov_low:+.2f} to {100 * cov_high:+.2f} points "
@@ -174,39 +168,35 @@ def judge_generators(
     return Decision("refused", [f"{verdict}: {in_fid}; {in_coverage}."], numbers)
 
 
-def judge_paired(
-    candidate: PairedScore,
-    champion: PairedScore,
-    rule: PairedRule,
+def judge_statistics(
+    candidate: Statistic,
+    champion: Statistic,
+    cost: Mapping[str, float],
     promotion: Promotion,
     seed: int,
-    objections: list[str],
+    objections: Sequence[str],
 ) -> Decision:
-    """Promote a candidate that is better at `promotion.alpha`, or not worse than `rule.margin` and cheaper.
+    """Promote a candidate that is better at `promotion.alpha`, or not worse than `promotion.paired.margin` and cheaper.
 
     The interval of the difference is that of a paired bootstrap over images (Efron and Tibshirani, 1993): every round
     judges both networks on the same draw.
     """
-    alpha, name = promotion.alpha, candidate.measure
+    rule, alpha, name = promotion.paired, promotion.alpha, candidate.name
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(candidate.images, np.full(candidate.images, 1 / candidate.images), rule.bootstrap_rounds)
-    differences = [candidate.statistic(draw) - champion.statistic(draw) for draw in draws]
+    draws = rng.multinomial(candidate.count, np.full(candidate.count, 1 / candidate.count), rule.bootstrap_rounds)
+    differences = [candidate.value(draw) - champion.value(draw) for draw in draws]
     low, high = (float(value) for value in np.quantile(differences, (alpha, 1 - alpha)))
-    cost = {
-        "parameters": candidate.parameters / champion.parameters,
-        "latency": candidate.milliseconds / champion.milliseconds,
-    }
-    everything = np.ones(candidate.images, np.int64)
+    everything = np.ones(candidate.count, np.int64)
     numbers = {
         "paired_measure": name,
-        "scores": {"candidate": candidate.statistic(everything), "champion": champion.statistic(everything)},
+        "scores": {"candidate": candidate.value(everything), "champion": champion.value(everything)},
         "difference_interval": [low, high],
         "interval_confidence": 1 - 2 * alpha,
         "bootstrap_rounds": rule.bootstrap_rounds,
-        "cost_ratio": cost,
+        "cost_ratio": dict(cost),
     }
     if objections:
-        return Decision("refused", objections, numbers)
+        return Decision("refused", list(objections), numbers)
     change = f"{name} changes by {100 * low:+.2f} to {100 * high:+.2f} points"
     if low > 0:
         return Decision("promoted", [f"Better: {change}."], numbers)
@@ -228,10 +218,10 @@ def paired_interval(only_first: int, only_second: int, images: int, alpha: float
 
 
 def bootstrap_differences(
-    candidate: GeneratorScore, champion: GeneratorScore, real: np.ndarray, rounds: int, seed: int
+    candidate: Samples, champion: Samples, rounds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidate minus champion in FID and in coverage, `(rounds,)` each."""
-    rng = np.random.default_rng(seed)
+    rng, real = np.random.default_rng(seed), candidate.real
     fid, coverage = np.empty(rounds), np.empty(rounds)
     for index in range(rounds):
         rows = rng.integers(len(real), size=len(real))
@@ -240,7 +230,3 @@ def bootstrap_differences(
         fid[index] = fids[0] - fids[1]
         coverage[index] = candidate.covered[rows].mean() - champion.covered[rows].mean()
     return fid, coverage
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

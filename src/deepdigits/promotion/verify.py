@@ -24,6 +24,7 @@ from deepdigits.core.files import file_sha256, sha256
 from deepdigits.export.onnx import golden_examples
 from deepdigits.export.runtime import golden_arrays, golden_difference
 from deepdigits.ops.git import GitError, git
+from deepdigits.ops.pipeline import MAIN
 from deepdigits.ops.tracking import open_store, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
@@ -35,6 +36,7 @@ from deepdigits.release.workspace import child_environment
 from deepdigits.tasks.catalogue import TASKS
 
 WEIGHTS = "model.safetensors"
+LOCKS = ("dvc.lock", "pipelines/*/dvc.lock")
 LINEAGE = ("stage", "stage.fingerprint", "git.commit", "dataset.sha256", "environment.sha256", "model.sha256")
 
 
@@ -77,24 +79,26 @@ def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str]
 def _lock_check(model: RegisteredModel) -> Check:
     """DVC names files by MD5; the registry's own hash of the file was checked when it was fetched."""
     question = "the file is the one that a commit's dvc.lock names"
-    found = _commit_with(model)
+    found = _lock_with(model)
     if found is None:
-        return Check(question, False, f"no commit here names it for {_onnx_path(model)} in its dvc.lock")
-    where = "this commit" if found == "HEAD" else f"commit {found[:12]}"
-    return Check(question, True, f"{_onnx_path(model)} of {where}")
+        return Check(question, False, f"no commit here names it for {_onnx_path(model)} in a dvc.lock")
+    commit, lock = found
+    where = "this commit" if commit == "HEAD" else f"commit {commit[:12]}"
+    return Check(question, True, f"{_onnx_path(model)} of {where}, {lock}")
 
 
 def _onnx_path(model: RegisteredModel) -> str:
     return f"models/{model.kind}/model.onnx"
 
 
-def _commit_with(model: RegisteredModel) -> str | None:
-    """HEAD or the newest commit whose dvc.lock names the model's ONNX file."""
+def _lock_with(model: RegisteredModel) -> tuple[str, str] | None:
+    """HEAD or the newest commit with a dvc.lock that names the model's ONNX file, and that file's path."""
     with model.onnx.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
-    for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", "dvc.lock").decode().split()):
-        if _outs(_file_at(commit, "dvc.lock")).get(_onnx_path(model)) == md5:
-            return commit
+    for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", *LOCKS).decode().split()):
+        for lock in _git("ls-tree", "-r", "--name-only", commit, "--", "dvc.lock", "pipelines").decode().split("\n"):
+            if lock.endswith("dvc.lock") and _outs(_file_at(commit, lock)).get(_onnx_path(model)) == md5:
+                return commit, lock
     return None
 
 
@@ -171,7 +175,7 @@ def _weights_check(client: MlflowClient, model: RegisteredModel, tolerance: floa
 
 
 def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], None]) -> Check:
-    """Run the whole pipeline of the version's commit in a worktree with an empty cache and a store of its own."""
+    """Run the pipeline that made the version, as of its commit, in a worktree with an empty cache and its own store."""
     question = "rebuilt from its commit, it has the same bytes"
     commit = model.tags.get("git.commit", "")
     if model.tags.get("git.dirty") != "false" or not _is_known(commit):
@@ -181,9 +185,11 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
     try:
         if paths.DOWNLOADS.is_dir():  # their bytes are checked again
             shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
-        say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage runs, from nothing.")
+        say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage of its pipeline runs, from nothing.")
         own = {key: value for key, value in child_environment().items() if key != "MLFLOW_TRACKING_URI"}
-        command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache"]
+        found = _lock_with(model)
+        pipeline = found[1].removesuffix("lock") + "yaml" if found else MAIN
+        command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", pipeline]
         subprocess.run(
             [sys.executable, "-m", "dvc", "cache", "dir", "--local", "../cache"], cwd=tree, env=own, check=True
         )
@@ -203,11 +209,11 @@ def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
     wanted |= {path.name: file_sha256(path) for path in sorted(model.files.iterdir())}
     other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
     named = ""
-    if commit := _commit_with(model):
-        outs = _outs(_file_at(commit, "dvc.lock"))
-        rebuilt = _outs((tree / "dvc.lock").read_bytes())
+    if found := _lock_with(model):
+        commit, lock = found
+        outs, rebuilt = _outs(_file_at(commit, lock)), _outs((tree / lock).read_bytes())
         other += [path for path in outs if rebuilt.get(path) != outs[path]]
-        named = f", and all {len(outs)} outputs in dvc.lock"
+        named = f", and all {len(outs)} outputs in {lock}"
     detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)}{named} are the same"
     return Check(question, not other, detail)
 

@@ -5,89 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
-from deepdigits.tasks.contract import Card
-
-ENVIRONMENT = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+from deepdigits.core.templates import render
+from deepdigits.tasks.contract import Rows, Task
 
 
 def model_card(
-    model: str,
-    card: Card,
+    task: Task,
     manifest: Mapping[str, Any],
     description: Mapping[str, Any],
     metrics: Mapping[str, Any],
     gates: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Fill the card of one model.
+    """Fill tasks/NAME/card.md.j2.
 
     Args:
-        model: its name.
-        card: what the task says of it.
-        manifest: that of its data.
+        manifest: that of the task's data.
         description: models/NAME/model.json.
-        metrics: the flat metrics of train and evaluate.
-        gates: what `deepdigits.release.floors.check_gates` found.
+        metrics: the flat metrics of its training and evaluation.
+        gates: what `deepdigits.release.floors.check_floors` found.
     """
-    return ENVIRONMENT.from_string(CARD).render(
-        model=model,
-        card=card,
-        figures=figure_rows(model, card, metrics),
+    return render(
+        f"tasks/{task.name}/card.md.j2",
+        model=task.name,
+        figures=figure_rows(task, metrics),
         manifest=manifest,
         config=description["config"],
-        weights_sha256=metrics[f"{model}.weights_sha256"],
-        gates=[gate for gate in gates if gate["model"] == model],
+        weights_sha256=metrics[f"{task.name}.weights_sha256"],
+        gates=gates,
     )
 
 
-def figure_rows(model: str, card: Card, metrics: Mapping[str, Any]) -> str:
-    """The card's measures and values, as rows of a Markdown table."""
-    own = {key.removeprefix(f"{model}."): value for key, value in metrics.items() if key.startswith(f"{model}.")}
-    return ENVIRONMENT.from_string(card.figures).render(metrics=own)
-
-
-CARD = """# {{ manifest.name }}-{{ model }}
-
-{{ card.network[0]|upper }}{{ card.network[1:] }}, trained on {{ manifest.title }}.
-Weights: SHA-256 `{{ weights_sha256 }}`.
-
-## Interface
-
-{{ card.interface }}
-
-## Intended use
-
-{{ card.use }}
-
-## Data
-
-{{ manifest.title }}. Source: {{ manifest.source }}.
-{% for name, split in manifest.splits.items() %}
-- {{ name }}: {{ "{:,}".format(split.count) }} images
-{% endfor %}
-- content SHA-256: `{{ manifest.sha256 }}`
-
-The best epoch was chosen on the validation images; the test images were read once, after training.
-
-## Figures
-
-| measure | value |
-| --- | --- |
-{{ figures }}
-## Floors it passed
-
-{% for gate in gates %}
-- {{ gate.metric }} {{ gate.rule }} {{ gate.limit }}: {{ "%.4f"|format(gate.value) }}
-{% endfor %}
-
-## Limits
-
-{{ card.limits }}
-
-## Configuration
-
-{% for key, value in config.items() %}
-- {{ key }}: {{ value }}
-{% endfor %}
-"""
+def figure_rows(task: Task, metrics: Mapping[str, Any]) -> Rows:
+    """What was measured of a model, and its values, for card and report."""
+    prefix = f"{task.name}."
+    return task.figures({key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)})

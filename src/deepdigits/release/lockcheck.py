@@ -1,23 +1,20 @@
-"""`deepdigits check`: is the committed dvc.lock true for this tree? Nothing is run, and no cache is needed."""
+"""`deepdigits check`: are the committed dvc.lock files true for this tree? Nothing is run, and no cache is needed."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from deepdigits.core.errors import UserError
-from deepdigits.core.loading import check, parse_yaml, read_yaml
-from deepdigits.release.closure import import_closure, params_read, stage_modules
-from deepdigits.release.params import Params
+from deepdigits.core.loading import PARAMS_FILE, check, parse_yaml, read_yaml
+from deepdigits.ops.pipeline import Stage, out_names, pipeline_files, read_stages
 
 CODE = ("src/", "pipelines/")
-# A name, or a mapping of one name to its options.
-Out = str | Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1, max_length=1)]
 
 
 class File(BaseModel):
@@ -42,47 +39,32 @@ class Lock(BaseModel):
     stages: Mapping[str, Locked]
 
 
-class Declared(BaseModel):
-    """A stage as dvc.yaml wants it."""
-
-    cmd: str
-    deps: Sequence[str]
-    params: Sequence[str]
-    outs: Sequence[Out] = ()
-    metrics: Sequence[Out] = ()
-
-
-class Pipeline(BaseModel):
-    """What is read of dvc.yaml."""
-
-    vars: Sequence[Mapping[str, str]] = ()
-    stages: Mapping[str, Declared]
-
-
 def check_lock(root: Path) -> list[str]:
     """What is not true, one sentence each, with the stage and what changed.
 
     Raises:
-        UserError: dvc.yaml, dvc.lock or params.yaml is missing, or is not what DVC would write or read.
+        UserError: a dvc.yaml, a dvc.lock or params.yaml is missing, or is not what DVC would write or read.
     """
-    pipeline = check(read_yaml(root / "dvc.yaml"), Pipeline, "dvc.yaml")
-    stages, names = pipeline.stages, {name: value for entry in pipeline.vars for name, value in entry.items()}
-    locked = _read_lock(root / "dvc.lock")
-    params = read_yaml(root / "params.yaml")
-    faults = [f"{stage}: is in dvc.lock but not in dvc.yaml." for stage in locked if stage not in stages]
-    for stage, wanted in stages.items():
-        try:
-            faults += _declarations(stage, wanted, root)
-        except (SyntaxError, ValueError) as error:  # of the source
-            faults.append(f"{stage}: {error}.")
-        if stage not in locked:
-            faults.append(f"{stage}: has never been run, dvc.lock does not know it.")
-            continue
-        command = Template(wanted.cmd).safe_substitute(names)
-        faults += _code(stage, wanted, command, locked[stage], root)
-        faults += _params(stage, wanted, locked[stage], params)
-        faults += _outs(stage, wanted, locked[stage], root)
-    return [*faults, *_handed_on(locked)]
+    params = read_yaml(root / PARAMS_FILE)
+    faults: list[str] = []
+    everything: dict[str, Locked] = {}
+    for file in pipeline_files(root):
+        stages, locked = read_stages(root, file), _read_lock(root, lock_of(file))
+        faults += [f"{name}: is in {lock_of(file)} but not in {file}." for name in locked if name not in stages]
+        for name, stage in stages.items():
+            if name not in locked:
+                faults.append(f"{name}: has never been run, {lock_of(file)} does not know it.")
+                continue
+            faults += _code(name, stage, locked[name], root)
+            faults += _params(name, stage, locked[name], params)
+            faults += _outs(name, stage, locked[name], root)
+        everything |= locked
+    return [*faults, *_handed_on(everything)]
+
+
+def lock_of(file: str) -> str:
+    """The dvc.lock of a dvc.yaml."""
+    return file.removesuffix("yaml") + "lock"
 
 
 def locked_outs(lock: str) -> dict[str, str]:
@@ -95,74 +77,52 @@ def locked_outs(lock: str) -> dict[str, str]:
     return {out.path: out.md5 for stage in stages.values() for out in stage.outs}
 
 
-def _read_lock(path: Path) -> Mapping[str, Locked]:
+def _read_lock(root: Path, name: str) -> Mapping[str, Locked]:
     try:
-        return check(read_yaml(path), Lock, path.name).stages
+        return check(read_yaml(root / name), Lock, name).stages
     except UserError as error:
         raise UserError(
-            f"{error}\nHave the committed one back: git checkout dvc.lock, or write it anew: make repro"
+            f"{error}\nHave the committed one back: git checkout {name}, or write it anew: make repro-all"
         ) from None
 
 
-def _declarations(stage: str, wanted: Declared, root: Path) -> Iterator[str]:
-    """dvc.yaml against the source: the files a stage imports and the params it reads."""
-    modules = stage_modules(wanted.cmd, root)
-    if not modules[0].is_file():
-        yield f"{stage}: {modules[0].relative_to(root).as_posix()} is missing."
-        return
-    declared = {dep for dep in wanted.deps if dep.startswith(CODE)}
-    imported = import_closure(modules, root)
-    yield from (f"{stage}: imports {path}, which is no dep in dvc.yaml." for path in sorted(imported - declared))
-    yield from (f"{stage}: has the dep {path}, which it does not import." for path in sorted(declared - imported))
-    aliases = {name: field.alias for name, field in Params.model_fields.items() if field.alias}
-    read, named = params_read(modules[0], aliases), set(wanted.params)
-    yield from (f"{stage}: reads {key}, which is not among its params in dvc.yaml." for key in sorted(read - named))
-    yield from (f"{stage}: has the param {key}, which it does not read." for key in sorted(named - read))
-
-
-def _code(stage: str, wanted: Declared, command: str, locked: Locked, root: Path) -> Iterator[str]:
-    if locked.cmd != command:
-        yield f"{stage}: its command was {locked.cmd!r}."
+def _code(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:
+    if locked.cmd != stage.cmd:
+        yield f"{name}: its command was {locked.cmd!r}."
     hashes = {dep.path: dep.md5 for dep in locked.deps}
-    for path in sorted({*wanted.deps, *hashes}):
+    for path in sorted({*stage.deps, *hashes}):
         if path not in hashes:
-            yield f"{stage}: {path} was no dep when it ran."
-        elif path not in wanted.deps:
-            yield f"{stage}: {path} was a dep when it ran, and is none now."
-        elif path.startswith(CODE) and (root / path).is_file() and _md5(root / path) != hashes[path]:
-            yield f"{stage}: {path} has changed since it ran."
+            yield f"{name}: {path} was no dep when it ran."
+        elif path not in stage.deps:
+            yield f"{name}: {path} was a dep when it ran, and is none now."
+        elif path.startswith(CODE) and (root / path).exists() and content_md5(root / path) != hashes[path]:
+            yield f"{name}: {path} has changed since it ran."
 
 
-def _params(stage: str, wanted: Declared, locked: Locked, params: Mapping[str, Any]) -> Iterator[str]:
+def _params(name: str, wanted: Stage, locked: Locked, params: Mapping[str, Any]) -> Iterator[str]:
     values = locked.params.get("params.yaml", {})
     for key in wanted.params:
         now = _look_up(params, key)
         if key not in values:
-            yield f"{stage}: {key} was not read when it ran."
+            yield f"{name}: {key} was not read when it ran."
         elif values[key] != now:
             for inner, before, after in _differences(key, values[key], now):
-                yield f"{stage}: {inner} was {before}, is {after}."
+                yield f"{name}: {inner} was {before}, is {after}."
 
 
-def _outs(stage: str, wanted: Declared, locked: Locked, root: Path) -> Iterator[str]:
+def _outs(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:
     """Outs by name; the ones that are in git, also by content."""
-    entries = [*wanted.outs, *wanted.metrics]
-    names = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
-    in_git = {
-        name
-        for entry in entries
-        if not isinstance(entry, str)
-        for name, options in entry.items()
-        if not options.get("cache", True)
-    }
+    declared = dict(out_names([*stage.outs, *stage.metrics]))
+    in_git = {path for path, options in declared.items() if not options.get("cache", True)}
     made = {out.path: out.md5 for out in locked.outs}
-    yield from (f"{stage}: made no {path} when it ran." for path in sorted(names - made.keys()))
-    yield from (f"{stage}: made {path} when it ran, which is no out now." for path in sorted(made.keys() - names))
+    missing, surplus = declared.keys() - made.keys(), made.keys() - declared.keys()
+    yield from (f"{name}: made no {path} when it ran." for path in sorted(missing))
+    yield from (f"{name}: made {path} when it ran, which is no out now." for path in sorted(surplus))
     for path in sorted(in_git & made.keys()):
         if not (root / path).is_file():
-            yield f"{stage}: {path} is missing."
-        elif _md5(root / path) != made[path]:
-            yield f"{stage}: {path} is not the file that it made."
+            yield f"{name}: {path} is missing."
+        elif content_md5(root / path) != made[path]:
+            yield f"{name}: {path} is not the file that it made."
 
 
 def _handed_on(locked: Mapping[str, Locked]) -> Iterator[str]:
@@ -190,5 +150,11 @@ def _look_up(params: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def _md5(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+def content_md5(path: Path) -> str:
+    """The MD5 of a file or a folder as DVC computes it, without what .dvcignore leaves out of code."""
+    if path.is_file():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = [item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts]
+    names = {item.relative_to(path).as_posix(): item for item in files}
+    listed = [{"md5": content_md5(names[name]), "relpath": name} for name in sorted(names)]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"

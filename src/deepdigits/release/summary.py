@@ -11,23 +11,52 @@ from rich.table import Table
 from rich.text import Text
 
 from deepdigits.core import paths
+from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json
+from deepdigits.core.measures import measures_of, weights_file
+from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import SPLITS
-from deepdigits.release.registry import Registered
+from deepdigits.release.config import DatasetGates
+from deepdigits.release.floors import check_floors, missed_floors
+from deepdigits.release.packaged import check_figures, read_packaged
+from deepdigits.release.registry import Registered, register
 from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.contract import Task
+
+Refused = Mapping[str, Sequence[str]]  # what each refused model misses
 
 
-def summary_panel(
-    registered: Sequence[Registered],
-    refused: Mapping[str, Sequence[str]],
-    metrics: Mapping[str, Any],
-    profile: str,
-) -> RenderableType:
-    """Render the metrics beside the registered versions, and beside what refused a model.
+def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[Registered], Refused]:
+    """Register what was made here and the registry does not have yet; leave out models below a floor.
+
+    All are read before the first is registered: of outputs that do not belong together, nothing is.
 
     Raises:
-        UserError: the pipeline has not been run.
+        UserError: nothing was made yet, or files are missing, damaged, or do not belong together.
     """
+    floors = gates[read_json(paths.MANIFEST)["name"]]
+    refused, packaged = {}, []
+    for task in _trained():
+        validated_manifest(task.data.manifest, task.data.verdict)
+        check_figures(task)
+        measures = measures_of(task.name, read_json(paths.evaluation_file(task.name)))
+        if missed := missed_floors(check_floors(task, measures, floors)):
+            refused[task.name] = missed
+        else:
+            packaged.append(read_packaged(task, profile))
+    return [register(one) for one in packaged], refused
+
+
+def _trained() -> list[Task]:
+    """The tasks whose weights are here: `make repro` alone trains no scenes and no handwriting."""
+    trained = [task for task in TASKS.values() if weights_file(task.name).exists()]
+    if not trained:
+        raise UserError(f"No model was trained here: {paths.MODELS}/ has no weights. Run: make repro")
+    return trained
+
+
+def summary_panel(registered: Sequence[Registered], refused: Refused, profile: str) -> RenderableType:
+    """Render the measures beside the registered versions, and beside what refused a model."""
     manifest = read_json(paths.MANIFEST)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
@@ -35,9 +64,9 @@ def summary_panel(
     for item in registered:
         model = item.name.removeprefix(f"{manifest['name']}-")
         aliases = "".join(f" @{alias}" for alias in item.aliases)
-        table.add_row(model, TASKS[model].summary(metrics), f"{item.name} version {item.version}{aliases}")
+        table.add_row(model, _summary(model), f"{item.name} version {item.version}{aliases}")
     for model, floors in refused.items():
-        table.add_row(model, TASKS[model].summary(metrics), Text(f"refused: {'; '.join(floors)}", "red"))
+        table.add_row(model, _summary(model), Text(f"refused: {'; '.join(floors)}", "red"))
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
     lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Look at the runs: make ui")
@@ -48,3 +77,8 @@ def summary_panel(
         title_align="left",
         border_style="red" if refused else "green",
     )
+
+
+def _summary(model: str) -> str:
+    measures = measures_of(model, read_json(paths.evaluation_file(model)))
+    return TASKS[model].evaluation.summary(measures)

@@ -17,7 +17,7 @@ from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.ops.git import GitError, environment_without_git, git
 from deepdigits.release.params import Params
 
-OUTPUTS = ("dvc.lock", "reports/metrics/")
+OUTPUTS = ("dvc.lock", "pipelines/scenes/dvc.lock", "pipelines/handwriting/dvc.lock", "reports/metrics/")
 MARK = "deepdigits.release.workspace"  # in the git configuration of each copy that we made
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from deepdigits.tasks.cnn.task import CNN
-from deepdigits.tasks.detector.task import DETECTOR
-from deepdigits.tasks.fakes.task import FAKES
-from deepdigits.tasks.gan.task import GAN
-from deepdigits.tasks.rnn.task import RNN
-from deepdigits.tasks.segmenter.task import SEGMENTER
-from deepdigits.tasks.swap.task import SWAP
+from deepdigits.tasks.cnn import task as cnn
+from deepdigits.tasks.contract import Task
+from deepdigits.tasks.detector import task as detector
+from deepdigits.tasks.fakes import task as fakes
+from deepdigits.tasks.gan import task as gan
+from deepdigits.tasks.rnn import task as rnn
+from deepdigits.tasks.segmenter import task as segmenter
+from deepdigits.tasks.swap import task as swap
 
-TASKS = {task.name: task for task in (CNN, RNN, GAN, DETECTOR, SEGMENTER, SWAP, FAKES)}
+_ALL: tuple[Task, ...] = tuple(module.TASK for module in (cnn, rnn, gan, detector, segmenter, swap, fakes))
+TASKS = {task.name: task for task in _ALL}

@@ -1,4 +1,4 @@
-"""What a task tells the stages that evaluate, package and register its model."""
+"""What a task tells the stages that package and register its model, and the promotion that compares two of them."""
 
 from __future__ import annotations
 
@@ -11,50 +11,53 @@ import numpy as np
 from mlflow.models import ModelSignature
 from torch import nn
 
-from deepdigits.core import paths
 from deepdigits.export.onnx import Arrays, Exported
-from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.evaluation import Data, Evaluation
 
 Rules = Mapping[str, tuple[str, int]]  # floor in params.yaml: (measure, +1 where more is better)
-Judges = Mapping[str, OnnxClassifier | OnnxGenerator | OnnxNetwork]  # registered models by name of their task
+Judges = Mapping[str, Any]  # registered models by name of their task, each as its task opens it
+Rows = list[tuple[str, str]]  # what was measured, and its value, for a reader
 
 
 @dataclass(frozen=True)
-class Data:
-    """The data that a task is trained and tested on."""
+class Reading:
+    """The digits that a classifier reads in the test images, and the true ones, int64 `(n,)` each."""
 
-    manifest: Path
-    verdict: Path
-
-
-IMAGES = Data(paths.MANIFEST, paths.VERDICT)
-SCENES = Data(paths.SCENE_MANIFEST, paths.SCENE_VERDICT)
+    digits: np.ndarray
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a packaged model's answers to the test images are worth.
+class Samples:
+    """What a generator draws: the features of its samples and of real images `(n, d)`, and which real images the
+    samples cover, bool `(n,)`."""
 
-    Attributes:
-        name: of the measure that decides a promotion.
-        statistic: how often each test image counts, `(n,)` -> that measure.
-        measures: all measures, as those of the evaluation.
-    """
+    features: np.ndarray
+    real: np.ndarray
+    covered: np.ndarray
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One measure of `count` test images: `value` maps how often each of them counts, `(count,)`, to it."""
 
     name: str
-    statistic: Callable[[np.ndarray], float]
-    measures: dict[str, float]
+    value: Callable[[np.ndarray], float]
+    count: int
 
 
 @dataclass(frozen=True)
-class Card:
-    """The parts of a model card that only the task knows, in Markdown; `figures` is a Jinja template of table rows."""
+class EvaluationResult:
+    """What a packaged model is worth on the test data.
 
-    network: str
-    interface: str
-    use: str
-    figures: str
-    limits: str
+    Attributes:
+        measures: as those of the evaluation.
+        evidence: what two models are compared by.
+    """
+
+    measures: dict[str, float]
+    evidence: Reading | Samples | Statistic
 
 
 @dataclass(frozen=True)
@@ -67,50 +70,50 @@ class Interface:
     example: Callable[[Arrays], Any]
 
 
-def _images(splits: Mapping[str, Any], _judges: Judges) -> Arrays:
-    return {"images": splits["test"].images}
-
-
 @dataclass(frozen=True)
 class Task:
-    """One model of the pipeline.
+    """One model of the pipeline. Its model card is tasks/NAME/card.md.j2.
 
     Attributes:
-        name: of the model: models/NAME, the stage train_NAME, the registered model DATASET-NAME.
-        data: what it is trained and tested on.
-        metrics: the file in reports/metrics that its evaluation writes, without suffix.
-        load: the weights file -> the network.
+        evaluation: how it is evaluated.
         exported: the network -> what the ONNX file answers.
         golden_inputs: how many -> inputs by name, from validation data.
         rules: floors in params.yaml: (the measure, +1 where more is better).
-        headlines: measures, as MLflow names them, that a registered version shows as tags.
-        summary: the measures -> one line for a reader.
-        card, interface: see there.
-        title: of its section on the report page, where it has one of its own.
+        headlines: measures that a registered version shows as tags.
+        figures: the metrics of training and evaluation, without the model's name -> rows of card and report.
+        interface: see there.
+        title: of its section on the report page.
         pictures: what that section shows: files in reports/figures/NAME, and what they are.
-        evaluate: the network and a folder for pictures -> measures of the test data, where `evaluate_task` does that.
-        splits: of its data, that `inputs` and `score` are given by name; the test data are among them.
-        judges: the tasks whose models take part in judging this one, and what each of them does, for a reader.
-        inputs: the splits and the judges -> what the packaged model is asked, by name.
-        score: its answers by name, the splits and the judges -> what they are worth, where `deepdigits promote` decides
-            by that.
+        open: the ONNX file and a number of threads -> the packaged model.
+        score: the packaged model, its test data by split, the judges and the section `evaluate` -> what it is worth.
+        splits: of its data, that `score` is given; the test data are among them.
     """
 
-    name: str
-    data: Data
-    metrics: str
-    load: Callable[[Path], nn.Module]
-    exported: Callable[[nn.Module], Exported]
+    evaluation: Evaluation
+    exported: Callable[[Any], Exported]
     golden_inputs: Callable[[int], Arrays]
     rules: Rules
     headlines: tuple[str, ...]
-    summary: Callable[[Mapping[str, Any]], str]
-    card: Card
+    figures: Callable[[Mapping[str, Any]], Rows]
     interface: Interface
-    title: str = ""
-    pictures: Mapping[str, str] = field(default_factory=dict)
-    evaluate: Callable[[Any, Path], dict[str, float]] | None = None
-    splits: tuple[str, ...] = ("test",)
-    judges: Mapping[str, str] = field(default_factory=dict)
-    inputs: Callable[[Mapping[str, Any], Judges], Arrays] = _images
-    score: Callable[[Arrays, Mapping[str, Any], Judges], Judged] | None = None
+    title: str
+    pictures: Mapping[str, str]
+    open: Callable[[Path, int], Any]
+    score: Callable[[Any, Mapping[str, Any], Judges, Evaluate], EvaluationResult]
+    splits: tuple[str, ...] = field(default=("test",))
+
+    @property
+    def name(self) -> str:
+        return self.evaluation.name
+
+    @property
+    def data(self) -> Data:
+        return self.evaluation.data
+
+    @property
+    def load(self) -> Callable[[Path], nn.Module]:
+        return self.evaluation.load
+
+    @property
+    def judges(self) -> Mapping[str, str]:
+        return self.evaluation.judges

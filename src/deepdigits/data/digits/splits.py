@@ -67,3 +67,8 @@ def load_split(path: Path) -> Split:
     if split.images.shape != (len(split.labels), 28, 28) or split.images.dtype != np.uint8:
         raise UserError(f"{path}: images {split.images.dtype} {split.images.shape}, expected uint8 (n, 28, 28).")
     return split
+
+
+def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` images of each digit, class by class."""
+    return np.concatenate([images[labels == digit][:count] for digit in range(10)])

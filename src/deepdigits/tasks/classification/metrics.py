@@ -12,6 +12,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from deepdigits.core.statistics import wilson_interval
+
 DIGITS = list(range(10))
 
 
@@ -24,12 +26,6 @@ class ClassifierReport:
     recall: np.ndarray
     f1: np.ndarray
     confusion: np.ndarray
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson, 1927, doi:10.2307/2276774)."""
-    interval = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration_bins: int) -> ClassifierReport:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -16,16 +16,12 @@ BATCH = 1000
 Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 (n, 28, 28) -> class probabilities (n, 10)
 
 
-def corrupted_accuracy(
-    classifiers: Mapping[str, Predict], images: np.ndarray, labels: np.ndarray, seed: int
-) -> dict[str, dict[str, float]]:
-    """Accuracy of each classifier under each corruption of `CORRUPTIONS`, by classifier and corruption."""
-    found: dict[str, dict[str, float]] = {name: {} for name in classifiers}
-    for corruption in CORRUPTIONS:
-        changed = corrupt(images, corruption, seed)
-        for name, predict in classifiers.items():
-            found[name][corruption] = float((predict(changed).argmax(axis=1) == labels).mean())
-    return found
+def corrupted_accuracy(predict: Predict, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
+    """The accuracy of a classifier under each corruption of `CORRUPTIONS`, by corruption."""
+    return {
+        corruption: float((predict(corrupt(images, corruption, seed)).argmax(axis=1) == labels).mean())
+        for corruption in CORRUPTIONS
+    }
 
 
 def fgsm_accuracy(

@@ -7,11 +7,13 @@ from torch import Tensor
 from deepdigits.export.onnx import Exported
 from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.classification.task import classifier_task, label_and_probabilities
-from deepdigits.tasks.cnn.network import Cnn, load_cnn
+from deepdigits.tasks.cnn.evaluation import EVALUATION
+from deepdigits.tasks.cnn.network import Cnn
 
 
 class ExportedCnn(Exported):
-    """As `ExportedClassifier`, and features float32 `(n, d)`: the space in which generated images are judged."""
+    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`, and features float32 `(n, d)`:
+    the space in which generated images are judged."""
 
     input_names = ("images",)
     output_names = ("label", "probabilities", "features")
@@ -26,9 +28,9 @@ class ExportedCnn(Exported):
         return *label_and_probabilities(logits), features
 
 
-CNN = classifier_task(
-    "cnn",
-    "a convolutional network (local contrast, five 3x3 convolutions, batch norm, global max pooling)",
-    load_cnn,
+TASK = classifier_task(
+    EVALUATION,
     ExportedCnn,
+    "Classification: the convolutional network",
+    {"first_layer.png": "What its first layer has learned: shared weights that respond to local patterns."},
 )

@@ -7,8 +7,7 @@ import numpy as np
 from deepdigits.core.measures import weights_file
 from deepdigits.data.digits.splits import Split
 from deepdigits.tasks.gan.network import draw_images, load_generator
-from deepdigits.tasks.swap.metrics import other_digits
-from deepdigits.tasks.swap.network import load_swapper, swap_digits
+from deepdigits.tasks.swap.network import load_swapper, other_digits, swap_digits
 
 
 def forge(split: Split, seed: int) -> np.ndarray:

@@ -13,7 +13,7 @@ def fakes_measures(probabilities: np.ndarray) -> dict[str, float]:
     share of the fakes found where one real digit of a hundred is called a fake; `accuracy` at a probability of 0.5.
 
     Args:
-        probabilities: of being a fake, `(2 n,)`, for images in the order of `deepdigits.tasks.fakes.make_fakes.real_and_fake`.
+        probabilities: of being a fake, `(2 n,)`, for images in the order of `make_fakes.real_and_fake`.
     """
     real, fake = np.split(probabilities, 2)
     alarms, found = roc(real, fake)

@@ -1,55 +1,109 @@
-"""The figures of generated images that floors and promotion are held against."""
+"""How the GAN is evaluated: its samples against test images of the same digits."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from torch import nn
 
-from deepdigits.data.digits.splits import Split
-from deepdigits.tasks.classification.metrics import wilson_interval
-from deepdigits.tasks.gan.metrics import diversity, frechet_distance, manifold_metrics, nearest_distances
+from deepdigits.core import paths
+from deepdigits.core.measures import weights_file
+from deepdigits.data.digits.splits import Split, first_of_each_class, load_split, subset
+from deepdigits.plotting.figures import save_image_grid
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.cnn.network import features, load_cnn
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.evaluation import IMAGES, Evaluation
+from deepdigits.tasks.gan.metrics import (
+    agreement_measures,
+    feature_measures,
+    fool_rate,
+    pixel_measures,
+    synthetic_measures,
+)
+from deepdigits.tasks.gan.network import (
+    Generator,
+    draw_images,
+    generate,
+    interpolated_noise,
+    load_discriminator,
+    load_generator,
+    scores,
+)
+from deepdigits.tasks.gan.synthesis import classifier_of_generated, fresh_discriminator
+
+DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
+SPLITS = ("test", "validation", "train")
 
 
-def feature_measures(real: np.ndarray, other: np.ndarray, fake: np.ndarray, neighbours: int) -> dict[str, float]:
-    """Distances in the features `(n, d)` of a CNN; `other` are real images too, and give the floor."""
-    fid, floor = frechet_distance(real, fake), frechet_distance(real, other)
-    manifold = asdict(manifold_metrics(real, fake, neighbours))
-    return {"gan.fid": fid, "gan.fid_floor": floor, "gan.fid_ratio": fid / floor} | {
-        f"gan.{key}": value for key, value in manifold.items()
-    }
-
-
-def pixel_measures(real: Split, fake: Split, train: np.ndarray) -> dict[str, float]:
-    """Variety inside each class, and whether samples are closer to training images than real test images are."""
-    varied = diversity(fake.images, real.labels) / diversity(real.images, real.labels)
-    nearest_fake, nearest_real = (nearest_distances(split.images, train) for split in (fake, real))
+def evaluate(generator: Generator, figures: Path, config: Evaluate) -> dict[str, float]:
+    """Compare generated with test images of the same digits, and validation with test images as the floor."""
+    splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
+    cnn = load_cnn(weights_file("cnn"))
+    real, other = comparable(splits, config)
+    draw = partial(draw_images, generator)
+    fake = Split(draw(real.labels, config.seed), real.labels)
+    _save_figures(generator, real, fake.images, figures, config.seed)
+    in_real, in_other, in_fake = (features(cnn, split.images) for split in (real, other, fake))
+    trained_on_fake = classifier_of_generated(draw, config.synthetic)
     return {
-        "gan.diversity": float(varied.mean()),
-        "gan.diversity_min": float(varied.min()),
-        "gan.novelty": float(np.median(nearest_fake) / np.median(nearest_real)),
-        "gan.novelty_lowest_percent": float(np.quantile(nearest_fake, 0.01) / np.quantile(nearest_real, 0.01)),
+        "samples": len(real),
+        **feature_measures(in_real, in_other, in_fake, config.neighbours),
+        **pixel_measures(real, fake, splits["train"].images),
+        **agreement_measures(_read(cnn, fake), fake.labels),
+        **_fool_rates(generator, splits["validation"], real, fake, config),
+        **synthetic_measures(_read(trained_on_fake, splits["test"]), splits["test"].labels),
     }
 
 
-def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """How often a classifier reads the digit `(n,)` that was asked for."""
-    right = read == wanted
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return {
-        "gan.class_accuracy": float(right.mean()),
-        "gan.class_accuracy_low": low,
-        "gan.class_accuracy_high": high,
-        "gan.class_accuracy_min": min(float(right[wanted == digit].mean()) for digit in range(10)),
-    }
+def comparable(splits: Mapping[str, Split], config: Evaluate) -> list[Split]:
+    """As many test and validation images as samples are drawn."""
+    size = min(config.gan_samples, len(splits["validation"]), len(splits["test"]))
+    return [subset(splits[name], size, config.seed) for name in ("test", "validation")]
 
 
-def synthetic_measures(read: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The classification accuracy score: how classifiers of generated images read `(n,)` real ones."""
-    right = int((read == labels).sum())
-    low, high = wilson_interval(right, len(labels))
-    return {
-        "gan.synthetic_accuracy": right / len(labels),
-        "gan.synthetic_accuracy_low": low,
-        "gan.synthetic_accuracy_high": high,
-    }
+def summary(measures: Mapping[str, Any]) -> str:
+    return (
+        f"FID {measures['fid']:.3f} (real against real {measures['fid_floor']:.3f}), "
+        f"coverage {measures['coverage']:.3f}, right digit {measures['class_accuracy']:.2%}"
+    )
+
+
+def _read(network: nn.Module, split: Split) -> np.ndarray:
+    """The digits that a classifier sees, `(n,)`."""
+    return np.asarray(probabilities(network, split.images).argmax(axis=1))
+
+
+def _fool_rates(
+    generator: Generator, validation: Split, real: Split, fake: Split, config: Evaluate
+) -> dict[str, float]:
+    """The fool rate of training's own discriminator, and of one trained anew on validation images."""
+    own = load_discriminator(DISCRIMINATOR)
+    fresh = fresh_discriminator(own.config, generator, validation, config.fresh_discriminator, config.seed)
+    rates = [
+        fool_rate(scores(network, real.images, real.labels), scores(network, fake.images, fake.labels))
+        for network in (own, fresh)
+    ]
+    return {"fool_rate": rates[0], "fool_rate_fresh": rates[1]}
+
+
+def _save_figures(generator: Generator, real: Split, fake: np.ndarray, figures: Path, seed: int) -> None:
+    """Ten samples of each digit beside ten real images, and a walk between two noises for each digit."""
+    for name, images in (("samples", fake), ("real_samples", real.images)):
+        save_image_grid(first_of_each_class(images, real.labels, 10), figures / f"{name}.png", columns=10)
+    noise, digits = interpolated_noise(generator.noise_dim, steps=10, seed=seed)
+    save_image_grid(generate(generator, noise, digits), figures / "interpolation.png", columns=10)
+
+
+EVALUATION = Evaluation(
+    "gan",
+    IMAGES,
+    load_generator,
+    evaluate,
+    summary,
+    judges={"cnn": "FID, coverage and the digit read are by the CNN"},
+)

@@ -1,11 +1,14 @@
-"""How good, how varied and how faithful generated images are. All functions take and return numpy arrays."""
+"""How good, how varied and how faithful generated images are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+
+from deepdigits.core.statistics import wilson_interval
+from deepdigits.data.digits.splits import Split
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -80,9 +83,54 @@ def fool_rate(real_scores: np.ndarray, fake_scores: np.ndarray) -> float:
     return float((fake_scores > np.median(real_scores)).mean())
 
 
-def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """The first `count` images of each digit, class by class."""
-    return np.concatenate([images[labels == digit][:count] for digit in range(10)])
+def feature_measures(real: np.ndarray, other: np.ndarray, fake: np.ndarray, neighbours: int) -> dict[str, float]:
+    """Distances in the features `(n, d)` of a CNN; `other` are real images too, and give the floor."""
+    fid, floor = frechet_distance(real, fake), frechet_distance(real, other)
+    manifold = asdict(manifold_metrics(real, fake, neighbours))
+    return {"fid": fid, "fid_floor": floor, "fid_ratio": fid / floor, **manifold}
+
+
+def pixel_measures(real: Split, fake: Split, train: np.ndarray) -> dict[str, float]:
+    """Variety inside each class, and whether samples are closer to training images than real test images are."""
+    varied = diversity(fake.images, real.labels) / diversity(real.images, real.labels)
+    nearest_fake, nearest_real = (nearest_distances(split.images, train) for split in (fake, real))
+    return {
+        "diversity": float(varied.mean()),
+        "diversity_min": float(varied.min()),
+        "novelty": float(np.median(nearest_fake) / np.median(nearest_real)),
+        "novelty_lowest_percent": float(np.quantile(nearest_fake, 0.01) / np.quantile(nearest_real, 0.01)),
+    }
+
+
+def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
+    """How often a classifier reads the digit `(n,)` that was asked for."""
+    right = read == wanted
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return {
+        "class_accuracy": float(right.mean()),
+        "class_accuracy_low": low,
+        "class_accuracy_high": high,
+        "class_accuracy_min": min(float(right[wanted == digit].mean()) for digit in range(10)),
+    }
+
+
+def synthetic_measures(read: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The classification accuracy score: how classifiers of generated images read `(n,)` real ones."""
+    right = int((read == labels).sum())
+    low, high = wilson_interval(right, len(labels))
+    return {
+        "synthetic_accuracy": right / len(labels),
+        "synthetic_accuracy_low": low,
+        "synthetic_accuracy_high": high,
+    }
+
+
+def covered(real: np.ndarray, fake: np.ndarray, neighbours: int) -> np.ndarray:
+    """Which real images `(n,)` have a sample within the distance of their k-th real neighbour; the mean is the coverage
+    (Naeem et al., 2020, arXiv:2002.09797)."""
+    real, fake = real.astype(np.float64), fake.astype(np.float64)
+    nearest = NearestNeighbors(n_neighbors=1).fit(fake).kneighbors(real)[0][:, 0]
+    return np.asarray(nearest < _kth_distance(real, neighbours))
 
 
 def _kth_distance(points: np.ndarray, k: int) -> np.ndarray:

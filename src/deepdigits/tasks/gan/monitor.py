@@ -9,10 +9,10 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from deepdigits.data.digits.splits import Split
+from deepdigits.data.digits.splits import Split, first_of_each_class
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.tasks.gan.config import GanStop
-from deepdigits.tasks.gan.metrics import diversity, first_of_each_class, fool_rate, frechet_distance
+from deepdigits.tasks.gan.metrics import diversity, fool_rate, frechet_distance
 from deepdigits.tasks.gan.network import class_noise, generate, scores
 from deepdigits.tasks.gan.training import ConditionalGan
 

@@ -12,11 +12,24 @@ from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from torch import Tensor, nn
 
 from deepdigits.core import paths
+from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json
+from deepdigits.data.digits.splits import Split
 from deepdigits.export.onnx import Arrays, Exported
 from deepdigits.export.pyfunc import generator
-from deepdigits.tasks.contract import IMAGES, Card, Interface, Task
-from deepdigits.tasks.gan.network import load_generator
+from deepdigits.export.runtime import OnnxGenerator
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.contract import EvaluationResult, Interface, Judges, Rows, Samples, Task
+from deepdigits.tasks.gan.evaluation import EVALUATION, SPLITS, comparable
+from deepdigits.tasks.gan.metrics import (
+    agreement_measures,
+    covered,
+    feature_measures,
+    pixel_measures,
+    synthetic_measures,
+)
+from deepdigits.tasks.gan.synthesis import classifier_of_generated
 
 
 class ExportedGenerator(Exported):
@@ -39,34 +52,69 @@ def golden_inputs(count: int) -> Arrays:
     return {"noise": np.stack(noise), "digit": np.arange(count) % 10}
 
 
-def summary(metrics: Mapping[str, Any]) -> str:
-    return (
-        f"FID {metrics['gan.fid']:.3f} (real against real {metrics['gan.fid_floor']:.3f}), "
-        f"coverage {metrics['gan.coverage']:.3f}, right digit {metrics['gan.class_accuracy']:.2%}, "
-        f"stopped by {metrics['gan.stopped_by']}"
-    )
+def score(generator: OnnxGenerator, splits: Mapping[str, Split], judges: Judges, config: Evaluate) -> EvaluationResult:
+    """What floors and promotion need of the measures, and the samples in the features of the judge.
+
+    Raises:
+        UserError: the judge has no features.
+    """
+    cnn, test = judges["cnn"], splits["test"]
+    if not cnn.has_features:
+        raise UserError("The registered CNN gives no features to judge by. Package and promote another CNN first.")
+    real, other = comparable(splits, config)
+    fake = Split(generator.draw_many(real.labels, config.seed), real.labels)
+    in_real, in_other, in_fake = (cnn.features(split.images) for split in (real, other, fake))
+    of_generated = classifier_of_generated(generator.draw_many, config.synthetic)
+    measures = {
+        **feature_measures(in_real, in_other, in_fake, config.neighbours),
+        **pixel_measures(real, fake, splits["train"].images),
+        **agreement_measures(cnn.probabilities(fake.images).argmax(axis=1), fake.labels),
+        **synthetic_measures(probabilities(of_generated, test.images).argmax(axis=1), test.labels),
+    }
+    return EvaluationResult(measures, Samples(in_fake, in_real, covered(in_real, in_fake, config.neighbours)))
 
 
-FIGURES = """\
-| FID in the CNN's features, {{ "{:,}".format(metrics.samples) }} samples | {{ "%.3f"|format(metrics.fid) }} |
-| the same between two sets of real images | {{ "%.3f"|format(metrics.fid_floor) }} |
-| coverage, recall | {{ "%.3f"|format(metrics.coverage) }}, {{ "%.3f"|format(metrics.recall) }} |
-| precision, density | {{ "%.3f"|format(metrics.precision) }}, {{ "%.3f"|format(metrics.density) }} |
-| variety inside a class, over that of real images: mean, least | {{ "%.3f"|format(metrics.diversity) }}, {{ "%.3f"|format(metrics.diversity_min) }} |
-| read by the CNN as the digit asked for (95 % interval) | {{ "%.2f"|format(100 * metrics.class_accuracy) }} % ({{ "%.2f"|format(100 * metrics.class_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.class_accuracy_high) }}) |
-| accuracy on real test images of CNNs trained on generated ones alone, together (95 % interval) | {{ "%.2f"|format(100 * metrics.synthetic_accuracy) }} % ({{ "%.2f"|format(100 * metrics.synthetic_accuracy_low) }} to {{ "%.2f"|format(100 * metrics.synthetic_accuracy_high) }}) |
-| distance to the nearest training image, over that of real test images: median, lowest percent | {{ "%.3f"|format(metrics.novelty) }}, {{ "%.3f"|format(metrics.novelty_lowest_percent) }} |
-| share that fools its own discriminator, and one trained anew (0.5 is ideal) | {{ "%.3f"|format(metrics.fool_rate) }}, {{ "%.3f"|format(metrics.fool_rate_fresh) }} |
-| training ended by | {{ metrics.stopped_by }} after {{ metrics.epochs }} epochs |
+def figures(m: Mapping[str, Any]) -> Rows:
+    return [
+        (f"FID in the CNN's features, {m['test.samples']:,} samples", f"{m['test.fid']:.3f}"),
+        ("the same between two sets of real images", f"{m['test.fid_floor']:.3f} (ratio {m['test.fid_ratio']:.2f})"),
+        (
+            "coverage, recall: how much of the real images' variety is reached",
+            f"{m['test.coverage']:.3f}, {m['test.recall']:.3f}",
+        ),
+        (
+            "precision, density: how close the samples are to real images",
+            f"{m['test.precision']:.3f}, {m['test.density']:.3f}",
+        ),
+        (
+            "variety inside a class, over that of real images: mean, least",
+            f"{m['test.diversity']:.3f}, {m['test.diversity_min']:.3f}",
+        ),
+        (
+            "read by the CNN as the digit asked for (95 % interval); least of a digit",
+            f"{m['test.class_accuracy']:.2%} ({m['test.class_accuracy_low']:.2%} to "
+            f"{m['test.class_accuracy_high']:.2%}); {m['test.class_accuracy_min']:.2%}",
+        ),
+        (
+            "accuracy on real test images of CNNs trained on generated ones alone, together (95 % interval)",
+            f"{m['test.synthetic_accuracy']:.2%} ({m['test.synthetic_accuracy_low']:.2%} to "
+            f"{m['test.synthetic_accuracy_high']:.2%})",
+        ),
+        (
+            "distance to the nearest training image, over that of real test images: median, lowest percent",
+            f"{m['test.novelty']:.3f}, {m['test.novelty_lowest_percent']:.3f}",
+        ),
+        (
+            "share that fools its own discriminator, and one trained anew (0.5 is ideal)",
+            f"{m['test.fool_rate']:.3f}, {m['test.fool_rate_fresh']:.3f}",
+        ),
+        ("training ended by", f"{m['stopped_by']} after {m['epochs']} epochs; kept is epoch {m['best_epoch']}"),
+        ("weights of the CNN; figures in the features of others do not compare", str(m["judged_by.cnn"])),
+    ]
 
-FID is measured in the features of the CNN with weights `{{ metrics.feature_network_sha256 }}`; figures of other
-feature networks do not compare.
-"""
-GAN = Task(
-    name="gan",
-    data=IMAGES,
-    metrics="evaluate",
-    load=load_generator,
+
+TASK = Task(
+    evaluation=EVALUATION,
     exported=ExportedGenerator,
     golden_inputs=golden_inputs,
     rules={
@@ -78,17 +126,7 @@ GAN = Task(
         "min_novelty": ("novelty", +1),
     },
     headlines=("test/fid", "test/fid_floor", "test/coverage", "test/class_accuracy"),
-    judges={"cnn": "FID, coverage and the digit read are by the CNN"},
-    summary=summary,
-    card=Card(
-        network="the generator of a class-conditional GAN, averaged over training",
-        interface="Takes columns `digit` (0 to 9) and `seed` (0 or more); returns `images` uint8 `(n, 28, 28)`.",
-        use="Drawing synthetic digits for teaching, tests and augmentation studies. Not for passing images off as "
-        "real handwriting.",
-        figures=FIGURES,
-        limits="Samples look like the training data: one set of writers, 28x28 pixels, no background. Variety is "
-        "below that of real\nimages, and some samples are read as another digit than the one asked for.",
-    ),
+    figures=figures,
     interface=Interface(
         generator.__file__,
         ModelSignature(
@@ -97,4 +135,14 @@ GAN = Task(
         ),
         lambda golden: pd.DataFrame({"digit": np.arange(10), "seed": np.arange(10)}),
     ),
+    title="Generation: the GAN",
+    pictures={
+        "samples.png": "Generated, one digit a row.",
+        "real_samples.png": "Real test images.",
+        "interpolation.png": "From one noise to another.",
+        "../gan_progress/progress.gif": "The same noise after each epoch of the training.",
+    },
+    open=OnnxGenerator,
+    score=score,
+    splits=SPLITS,
 )

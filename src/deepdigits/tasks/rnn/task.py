@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from deepdigits.tasks.classification.task import ExportedClassifier, classifier_task
-from deepdigits.tasks.rnn.network import load_rnn
+from deepdigits.tasks.rnn.evaluation import EVALUATION
 
-RNN = classifier_task(
-    "rnn",
-    "a recurrent network that reads the image as a sequence of rows (local contrast, then LSTM or GRU) or of pixels",
-    load_rnn,
+TASK = classifier_task(
+    EVALUATION,
     ExportedClassifier,
+    "Classification: the recurrent network",
+    {"by_row.png": "What it believes after each row: what has been read is remembered."},
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,12 @@ from deepdigits.core import paths
 from deepdigits.data.scenes.scenes import Scenes, load_scenes
 from deepdigits.export.onnx import Arrays, Exported
 from deepdigits.export.pyfunc import images as served
+from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.nn.prediction import to_unit
-from deepdigits.tasks.contract import SCENES, Card, Interface, Judged, Judges, Task
-from deepdigits.tasks.detector.pictures import save_bars, save_overlays
-from deepdigits.tasks.segmenter.metrics import confusions, iou_by_class, mean_iou, segmentation_measures
-from deepdigits.tasks.segmenter.network import Segmenter, load_segmenter, name_pixels
-
-SHOWN = 8  # scenes in a picture
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.contract import EvaluationResult, Interface, Judges, Rows, Statistic, Task
+from deepdigits.tasks.segmenter.evaluation import EVALUATION
+from deepdigits.tasks.segmenter.metrics import confusions, mean_iou, segmentation_measures
 
 
 class ExportedSegmenter(Exported):
@@ -43,63 +41,37 @@ def golden_inputs(count: int) -> Arrays:
     return {"images": load_scenes(paths.scene_file("validation")).images[:count]}
 
 
-def evaluate(network: Segmenter, figures: Path) -> dict[str, float]:
-    """Figures of the test scenes; pictures of the first, and of those with the lowest mean IoU."""
-    scenes = load_scenes(paths.scene_file("test"))
-    found = name_pixels(network, scenes.images)
-    measures = segmentation_measures(scenes, found)
-    by_scene = np.nanmean(iou_by_class(confusions(scenes.semantic, found))[:, 1:], axis=1)
-    worst = np.argsort(by_scene, kind="stable")[:SHOWN]
-    save_overlays(scenes, found, range(min(SHOWN, len(scenes))), figures / "overlays.png")
-    save_overlays(scenes, found, [int(row) for row in worst], figures / "worst.png")
-    save_bars([measures[f"iou.{digit}"] for digit in range(10)], figures / "by_digit.png", "IoU by digit")
-    return measures
-
-
-def score(answers: Arrays, splits: Mapping[str, Scenes], _judges: Judges) -> Judged:
+def score(segmenter: OnnxNetwork, splits: Mapping[str, Scenes], _judges: Judges, _config: Evaluate) -> EvaluationResult:
     scenes = splits["test"]
-    by_scene = confusions(scenes.semantic, answers["semantic"])
+    semantic = segmenter.answer({"images": scenes.images})["semantic"]
+    by_scene = confusions(scenes.semantic, semantic)
 
     def iou(weights: np.ndarray) -> float:
         return mean_iou(np.tensordot(weights, by_scene, axes=1))
 
-    return Judged("mean IoU", iou, segmentation_measures(scenes, answers["semantic"]))
+    return EvaluationResult(segmentation_measures(scenes, semantic), Statistic("mean IoU", iou, len(scenes)))
 
 
-def summary(metrics: Mapping[str, Any]) -> str:
-    found = {key: metrics[f"segmenter.test.{key}"] for key in ("miou", "boundary_f1", "miou_overlap")}
-    return (
-        f"mean IoU {found['miou']:.3f}, outlines {found['boundary_f1']:.3f}, where digits overlap "
-        f"{found['miou_overlap']:.3f}"
-    )
+def figures(m: Mapping[str, Any]) -> Rows:
+    return [
+        ("mean IoU over the ten digits", f"{m['test.miou']:.4f}"),
+        ("F-score of the outlines, within a pixel", f"{m['test.boundary_f1']:.4f}"),
+        ("pixels named right", f"{m['test.pixel_accuracy']:.2%}"),
+        (
+            "where digits overlap: mean IoU, pixels named right",
+            f"{m['test.miou_overlap']:.4f}, {m['test.pixel_accuracy_overlap']:.2%}",
+        ),
+        ("parameters", f"{m['parameters']:,}"),
+    ]
 
 
-SEGMENTER = Task(
-    name="segmenter",
-    data=SCENES,
-    metrics="evaluate_segmenter",
-    load=load_segmenter,
+TASK = Task(
+    evaluation=EVALUATION,
     exported=ExportedSegmenter,
     golden_inputs=golden_inputs,
-    rules={"min_miou": ("test.miou", +1), "min_boundary_f1": ("test.boundary_f1", +1)},
+    rules={"min_miou": ("miou", +1), "min_boundary_f1": ("boundary_f1", +1)},
     headlines=("test/miou", "test/boundary_f1", "test/miou_overlap"),
-    summary=summary,
-    card=Card(
-        network="a small U-Net that begins with the detector's backbone",
-        interface="Takes scenes uint8 `(n, 84, 84)`, dark 0 to bright 255; returns `semantic` uint8 `(n, 84, 84)`: 0 for "
-        "background, 1 + d\nfor digit d.",
-        use="Telling the pixels of handwritten digits apart in composed scenes: teaching, benchmarks and pipeline tests. "
-        "Not for\nphotographs, forms or documents without validation on such data.",
-        figures="""\
-| mean IoU over the ten digits | {{ "%.4f"|format(metrics['test.miou']) }} |
-| F-score of the outlines, within a pixel | {{ "%.4f"|format(metrics['test.boundary_f1']) }} |
-| pixels named right | {{ "%.2f"|format(100 * metrics['test.pixel_accuracy']) }} % |
-| where digits overlap: mean IoU, pixels named right | {{ "%.4f"|format(metrics['test.miou_overlap']) }}, {{ "%.2f"|format(100 * metrics['test.pixel_accuracy_overlap']) }} % |
-| parameters | {{ "{:,}".format(metrics.parameters) }} |
-""",
-        limits="Digits of 20 to 40 pixels' height on shaded, noisy ground, as they are composed here. Where digits lie across "
-        "one another,\nthe uppermost counts, and which one that is cannot always be seen.",
-    ),
+    figures=figures,
     interface=Interface(
         served.__file__,
         ModelSignature(
@@ -114,6 +86,6 @@ SEGMENTER = Task(
         "worst.png": "The test scenes with the lowest mean IoU.",
         "by_digit.png": "IoU of each digit.",
     },
-    evaluate=evaluate,
+    open=OnnxNetwork,
     score=score,
 )

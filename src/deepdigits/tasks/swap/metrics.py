@@ -11,16 +11,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deepdigits.tasks.classification.metrics import wilson_interval
+from deepdigits.core.statistics import wilson_interval
 from deepdigits.tasks.swap.handwriting import slants, thicknesses
 
 HIDDEN = (128, 128)  # of the probe that is no line
-
-
-def other_digits(labels: np.ndarray) -> np.ndarray:
-    """For each image another digit than its own, int64 `(n,)`; all pairs are about equally many."""
-    steps = 1 + np.arange(len(labels)) % 9
-    return np.asarray((labels.astype(np.int64) + steps) % 10)
 
 
 def styles(images: np.ndarray) -> np.ndarray:

@@ -101,3 +101,9 @@ def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
 def load_swapper(path: Path) -> Swapper:
     """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
     return load_network(path, "swap", SwapNet, Swapper)
+
+
+def other_digits(labels: np.ndarray) -> np.ndarray:
+    """For each image another digit than its own, int64 `(n,)`; all pairs are about equally many."""
+    steps = 1 + np.arange(len(labels)) % 9
+    return np.asarray((labels.astype(np.int64) + steps) % 10)

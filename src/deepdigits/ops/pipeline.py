@@ -1,0 +1,93 @@
+"""The stages that the pipelines declare, as DVC reads them: one for each model of a matrix."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from string import Template
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from deepdigits.core.errors import UserError
+from deepdigits.core.loading import check, read_yaml
+
+MAIN = "dvc.yaml"
+OTHERS = "pipelines/*/dvc.yaml"
+# A name, or a mapping of one name to its options.
+Out = str | Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1, max_length=1)]
+
+
+class Stage(BaseModel):
+    """A stage of a dvc.yaml; paths are relative to the repository's root."""
+
+    cmd: str
+    deps: Sequence[str]
+    params: Sequence[str]
+    outs: Sequence[Out] = ()
+    metrics: Sequence[Out] = ()
+    matrix: Mapping[str, Sequence[str]] = {}
+
+
+class Pipeline(BaseModel):
+    """What is read of a dvc.yaml."""
+
+    vars: Sequence[Mapping[str, str]] = ()
+    stages: Mapping[str, Stage]
+
+
+def pipeline_files(root: Path) -> list[str]:
+    """The dvc.yaml files, the main one first, relative to `root`."""
+    return [MAIN, *sorted(path.relative_to(root).as_posix() for path in root.glob(OTHERS))]
+
+
+def read_stages(root: Path, file: str) -> dict[str, Stage]:
+    """The stages of one dvc.yaml by the names that DVC gives them, e.g. `evaluate@cnn`, with all values filled in.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    pipeline = check(read_yaml(root / file), Pipeline, file)
+    values = {name: value for entry in pipeline.vars for name, value in entry.items()}
+    stages = {}
+    for name, stage in pipeline.stages.items():
+        for item in (dict(zip(stage.matrix, values_of, strict=True)) for values_of in product(*stage.matrix.values())):
+            filled = _fill(stage, values | {f"item.{key}": value for key, value in item.items()})
+            stages["@".join([name, "-".join(item.values())]) if item else name] = filled
+    return stages
+
+
+def find_stage(root: Path, name: str) -> Stage:
+    """The stage of a name in any of the pipelines; `evaluate_cnn` is `evaluate@cnn`.
+
+    Raises:
+        UserError: there is none.
+    """
+    known: list[str] = []
+    for file in pipeline_files(root):
+        for key, stage in read_stages(root, file).items():
+            known.append(key.replace("@", "_"))
+            if known[-1] == name:
+                return stage
+    raise UserError(f"No dvc.yaml has a stage {name!r}; there are {', '.join(known)}.")
+
+
+def out_names(entries: Sequence[Out]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each out with its options."""
+    for entry in entries:
+        yield from [(entry, {})] if isinstance(entry, str) else entry.items()
+
+
+class _Braced(Template):
+    """`${item.model}`, and nothing else: a shell's `$PATH` stays as it is."""
+
+    braceidpattern = r"[a-z_]+(?:\.[a-z_]+)?"
+
+
+def _fill(stage: Stage, values: Mapping[str, str]) -> Stage:
+    text = _Braced(stage.model_dump_json()).safe_substitute(
+        {key: json.dumps(value)[1:-1] for key, value in values.items()}
+    )
+    return Stage.model_validate_json(text)

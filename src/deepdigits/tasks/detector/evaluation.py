@@ -1,0 +1,81 @@
+"""How the detector is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from deepdigits.core import paths
+from deepdigits.data.scenes.scenes import Scenes, load_scenes
+from deepdigits.plotting.plots import save_curves
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.detector.metrics import Found, detection_measures, match, precision_recall
+from deepdigits.tasks.detector.network import Detector, best_cells, find_cells, find_digits, load_detector, two_guesses
+from deepdigits.tasks.detector.pictures import save_bars, save_detections
+from deepdigits.tasks.evaluation import SCENES, Evaluation
+
+FACTORS = (1, 2, 3, 4)  # by which scenes are made smaller, to find what is larger
+SHOWN = 18  # scenes in a picture
+OVERLAPS = {"0.5": 0, "0.75": 5, "0.9": 8}  # columns of `deepdigits.tasks.detector.metrics.THRESHOLDS`
+
+
+def evaluate(network: Detector, figures: Path, _config: Evaluate) -> dict[str, float]:
+    """Figures of the test scenes, and under `stress.` of larger, fuller ones than any in training, searched at four
+    scales."""
+    threshold = float(network.threshold)
+    measures = {"threshold": threshold}
+    for name, prefix, find in (("test", "", find_digits), ("stress", "stress.", find_at_scales)):
+        scenes = load_scenes(paths.scene_file(name))
+        found = Found(*find(network, scenes.images))
+        measures |= {f"{prefix}{key}": value for key, value in detection_measures(scenes, found, threshold).items()}
+        save_pictures(scenes, found, threshold, figures, name)
+    save_bars([measures[f"ap.{digit}"] for digit in range(10)], figures / "by_digit.png", "Average precision by digit")
+    return measures
+
+
+def find_at_scales(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes, scores and labels, as of `find_digits`, in scenes and in copies of them made smaller by `FACTORS`, where
+    digits larger than any in training have a size that the network knows."""
+    parts = []
+    for factor in FACTORS:
+        small = F.avg_pool2d(torch.from_numpy(images).float(), factor).round().to(torch.uint8).numpy()
+        scores, boxes = find_cells(network, small)
+        parts.append((scores, boxes * factor))
+    scores, boxes = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
+    boxes, scores, labels = two_guesses(*best_cells(scores, boxes, network.most, network.nms_iou))
+    return boxes.numpy(), scores.numpy(), labels.numpy()
+
+
+def summary(measures: Mapping[str, Any]) -> str:
+    return (
+        f"mAP {measures['map']:.3f}, at 0.5 {measures['map_50']:.3f}, "
+        f"digits counted right in {measures['count_accuracy']:.1%}"
+    )
+
+
+def save_pictures(scenes: Scenes, found: Found, threshold: float, figures: Path, name: str) -> None:
+    matches = match(scenes, found)
+    curves = {f"overlap {overlap}": precision_recall(matches, column) for overlap, column in OVERLAPS.items()}
+    save_curves(
+        curves, figures / f"{name}_precision_recall.png", "Precision and recall, all digits", "recall", "precision"
+    )
+    save_detections(scenes, found, threshold, range(min(SHOWN, len(scenes))), figures / f"{name}_found.png")
+    wrong = scenes_with_errors(scenes, found, threshold)[:SHOWN]
+    save_detections(scenes, found, threshold, wrong, figures / f"{name}_errors.png")
+
+
+def scenes_with_errors(scenes: Scenes, found: Found, threshold: float) -> list[int]:
+    """The first scenes in which a digit is missed or a box meets none."""
+    matches = match(scenes, found)
+    shown = matches.scores >= threshold
+    hits = np.bincount(matches.scenes[shown & matches.hits[:, 0]], minlength=len(scenes))
+    boxes = np.bincount(matches.scenes[shown], minlength=len(scenes))
+    return [int(row) for row in np.flatnonzero((hits < boxes) | (hits < matches.there.sum(axis=1)))]
+
+
+EVALUATION = Evaluation("detector", SCENES, load_detector, evaluate, summary)

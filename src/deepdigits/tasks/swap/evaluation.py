@@ -1,0 +1,87 @@
+"""How the identity swap is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepdigits.core import paths
+from deepdigits.core.measures import weights_file
+from deepdigits.data.digits.splits import Split, load_split
+from deepdigits.nn.contrast import CLASSES
+from deepdigits.plotting.figures import save_image_grid
+from deepdigits.plotting.plots import save_pairs
+from deepdigits.tasks.classification.inference import probabilities
+from deepdigits.tasks.cnn.network import load_cnn
+from deepdigits.tasks.config import Evaluate
+from deepdigits.tasks.evaluation import IMAGES, Evaluation
+from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, styles, swap_measures
+from deepdigits.tasks.swap.network import Swapper, digits_read, load_swapper, other_digits, style_codes, swap_digits
+
+SHOWN = 60  # misread swaps in a picture
+STYLE = ("slant, radians", "thickness, pixels")
+SPLITS = ("test", "train")
+PROBE_SEED = 0
+PROBED = 20_000  # training images whose style codes the probes learn from
+
+
+def evaluate(network: Swapper, figures: Path, _config: Evaluate) -> dict[str, float]:
+    """Figures of the test images, each swapped to one other digit and back."""
+    test, train = (load_split(paths.split_file(name)) for name in SPLITS)
+    known = probed(train)
+    wanted = other_digits(test.labels)
+    swapped = swap_digits(network, test.images, wanted)
+    back = swap_digits(network, swapped, test.labels)
+    read = probabilities(load_cnn(weights_file("cnn")), swapped).argmax(axis=1)
+    sources, swaps = styles(test.images), styles(swapped)
+    save_table(network, test, figures)
+    save_misread(test.images, swapped, read != wanted, figures)
+    save_pairs(sources, swaps, STYLE, figures / "style.png", "Handwriting of source and swap")
+    return {
+        **swap_measures(sources, swaps, read, wanted),
+        "cycle_error": cycle_error(test.images, back),
+        **probe_measures(
+            style_codes(network, known.images), known.labels, style_codes(network, test.images), test.labels, PROBE_SEED
+        ),
+        "source_read": float((digits_read(network, test.images) == test.labels).mean()),
+    }
+
+
+def probed(train: Split) -> Split:
+    """The training images whose style codes the probes learn from."""
+    return Split(train.images[:PROBED], train.labels[:PROBED])
+
+
+def summary(measures: Mapping[str, Any]) -> str:
+    return (
+        f"read as the digit asked for {measures['identity']:.2%}, correlation of slant "
+        f"{measures['slant_correlation']:.3f} and thickness {measures['thickness_correlation']:.3f}, "
+        f"digit told from style {measures['probe']:.1%}"
+    )
+
+
+def save_table(network: Swapper, test: Split, figures: Path) -> None:
+    """A source from each digit, and its handwriting as each digit."""
+    sources = np.array([np.flatnonzero(test.labels == digit)[0] for digit in range(CLASSES)])
+    drawn = swap_digits(network, test.images[sources.repeat(CLASSES)], np.tile(np.arange(CLASSES), CLASSES))
+    table = np.concatenate([test.images[sources][:, None], drawn.reshape(CLASSES, CLASSES, 28, 28)], axis=1)
+    save_image_grid(table.reshape(-1, 28, 28), figures / "table.png", columns=CLASSES + 1)
+
+
+def save_misread(images: np.ndarray, swapped: np.ndarray, wrong: np.ndarray, figures: Path) -> None:
+    """Sources, each followed by its swap, of the first that the judge misreads."""
+    pairs = np.stack([images, swapped], axis=1)[wrong][:SHOWN]
+    save_image_grid(pairs.reshape(-1, 28, 28), figures / "misread.png", columns=12)
+
+
+EVALUATION = Evaluation(
+    "swap",
+    IMAGES,
+    load_swapper,
+    evaluate,
+    summary,
+    judges={"cnn": "The digits of the swaps are read by the CNN"},  # it takes no part in training the swap
+)
