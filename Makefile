@@ -7,7 +7,7 @@ PORT    ?= 5000
 TORCH_INDEX ?=
 
 MODELS := cnn rnn gan detector segmenter swap fakes
-DATASET ?= mnist
+DATASET ?= $(or $(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
 
 # How many of the trainings that need no other model run at once. If one fails, the others finish all the same (xargs
 # would stop at an exit code of 255, which is DVC's).

@@ -16,8 +16,8 @@ from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.core.statistics import wilson_interval
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.params import Params
+from deepdigits.tasks.classification.fit_classifier import fit_classifier
 from deepdigits.tasks.classification.inference import probabilities
-from deepdigits.tasks.classification.trials import train_for_trial
 from deepdigits.tasks.rnn.config import TrainRnn
 from deepdigits.tasks.rnn.s4d import PixelRnn
 from deepdigits.tasks.rnn.training import rnn_to_train
@@ -41,7 +41,7 @@ def accuracy(config: TrainRnn) -> Row:
         report_epoch("pixels", epoch, config.fit.epochs, metrics)
 
     start = time.perf_counter()
-    network = train_for_trial(make, split("train"), split("validation"), config.fit, report)
+    network = fit_classifier(make, split("train"), split("validation"), config.fit, report)
     minutes = (time.perf_counter() - start) / 60
     right = int((probabilities(network, test.images).argmax(axis=1) == test.labels).sum())
     low, high = wilson_interval(right, len(test))

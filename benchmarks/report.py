@@ -72,7 +72,7 @@ def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             worst = (min if sign > 0 else max)(sound) if sound else None
             rows.append(
                 {
-                    "measure": f"{task.name.upper() if len(task.name) == 3 else task.name}, {measure.removeprefix('test.')}",
+                    "measure": f"{task.name.upper() if len(task.name) == 3 else task.name}, {measure}",
                     "rule": ">=" if sign > 0 else "<=",
                     "limit": limit,
                     "sound": sound,

@@ -19,11 +19,14 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save
 
 from benchmarks.common import RESULTS, environment
+from deepdigits.core import paths
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json, sha256, write_bytes, write_json
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.core.measures import measures_of
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import git_state
+from deepdigits.ops.pipeline import pipeline_files, read_stages
 from deepdigits.release.params import Params
 from deepdigits.release.workspace import child_environment, prepare
 from deepdigits.tasks.catalogue import TASKS
@@ -32,7 +35,6 @@ SOUND, SHORT, COLLAPSED = "sound", "a tenth of the epochs", "collapsed generator
 HOW_MANY = 5
 COPY = Path("build/seeds")
 TRAININGS = RESULTS / "trainings.json"
-EVALUATIONS = ("evaluate", "evaluate_detector", "evaluate_segmenter", "evaluate_swap", "evaluate_fakes")
 
 
 @exits_cleanly
@@ -102,7 +104,13 @@ def train(params: dict[str, Any]) -> None:
     check(params, Params, f"{PARAMS_FILE} with other seeds")
     with (COPY / PARAMS_FILE).open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(params, file)
-    _run("dvc", "repro", *EVALUATIONS)
+    evaluations = [
+        f"{file}:{name}"
+        for file in pipeline_files(COPY)
+        for name in read_stages(COPY, file)
+        if name.startswith("evaluate")
+    ]
+    _run("dvc", "repro", *evaluations)
 
 
 def collapse_generator() -> None:
@@ -113,16 +121,16 @@ def collapse_generator() -> None:
     weights["dense.weight"][:, :noise] = 0
     path.unlink()  # it may be a link into DVC's cache
     write_bytes(path, save(weights))
-    _run("pipelines.evaluate")
+    _run("pipelines.evaluate", "gan")
 
 
 def figures() -> dict[str, float]:
     """What floors are held against, by model and measure."""
-    found: dict[str, Any] = {}
-    for name in {task.metrics for task in TASKS.values()}:
-        found |= read_json(COPY / f"reports/metrics/{name}.json")
-    measures = [f"{task.name}.{measure}" for task in TASKS.values() for measure, _ in task.rules.values()]
-    return {measure: found[measure] for measure in measures}
+    found: dict[str, float] = {}
+    for name, task in TASKS.items():
+        measures = measures_of(name, read_json(COPY / paths.evaluation_file(name)))
+        found |= {f"{name}.{measure}": measures[measure] for measure, _ in task.rules.values()}
+    return found
 
 
 def _run(module: str, *arguments: str) -> None:

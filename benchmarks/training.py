@@ -22,8 +22,8 @@ from deepdigits.nn.prediction import to_unit
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.params import Params
 from deepdigits.tasks.classification.augmentation import augment
+from deepdigits.tasks.classification.fit_classifier import fit_classifier, ignore_epoch
 from deepdigits.tasks.classification.inference import probabilities
-from deepdigits.tasks.classification.trials import keep_silent, train_for_trial
 from deepdigits.tasks.cnn.network import Cnn
 from deepdigits.tasks.cnn.training import cnn_to_train
 from deepdigits.training.batches import ShuffledBatches, epoch_generator
@@ -60,7 +60,7 @@ def against_bare_loop(params: Params, train: Split) -> Row:
 
     few = train.take(np.arange(1000))
     make = partial(cnn_to_train, params.train_cnn.net, config)
-    taken = alternate({"ours": lambda: train_for_trial(make, train, few, config, keep_silent), "bare": bare}, ROUNDS)
+    taken = alternate({"ours": lambda: fit_classifier(make, train, few, config, ignore_epoch), "bare": bare}, ROUNDS)
     images = STEPS * config.batch_size
     ratio = taken["bare"] / taken["ours"]
     return Row(
@@ -111,7 +111,7 @@ def time_to_accuracy(params: Params, train: Split, test: Split) -> Row:
     few = train.take(np.arange(1000))
     make = partial(cnn_to_train, params.train_cnn.net, config)
     trained: list[nn.Module] = []
-    ours = seconds(lambda: trained.append(train_for_trial(make, train, few, config, keep_silent)))
+    ours = seconds(lambda: trained.append(fit_classifier(make, train, few, config, ignore_epoch)))
     accuracy = float((probabilities(trained[0], test.images).argmax(axis=1) == test.labels).mean())
     peer, peer_accuracy, epochs = basic_example(train, test)
     ratio = peer / ours

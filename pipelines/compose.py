@@ -27,9 +27,9 @@ def main() -> None:
     config = params.compose
     composed = {}
     for number, (name, origin) in enumerate(ORIGINS.items()):
-        look = config.stress if name == "stress" else config.look
+        style = config.stress if name == "stress" else config.style
         split = load_split(paths.split_file(origin))
-        composed[name] = compose(split, getattr(config.scenes, name), look, [config.seed, number])
+        composed[name] = compose(split, getattr(config.scenes, name), style, [config.seed, number])
         save_scenes(composed[name], paths.scene_file(name))
     described = describe_scenes(manifest, composed)
     write_json(paths.SCENE_MANIFEST, described)  # last: where it is, everything is

@@ -14,7 +14,7 @@ from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.detector.config import TrainDetector
-from deepdigits.tasks.detector.metrics import Found, best_threshold, detection_measures, match
+from deepdigits.tasks.detector.metrics import Detections, best_threshold, detection_measures, match
 from deepdigits.tasks.detector.network import Detector, find_digits, losses
 from deepdigits.training.supervised import SupervisedTraining
 from pipelines.training import Recipe, train_network
@@ -36,7 +36,7 @@ def main() -> None:
     net = Detector(config.net)
 
     def set_threshold() -> dict[str, float]:
-        found = Found(*find_digits(net, validation.images))
+        found = Detections(*find_digits(net, validation.images))
         threshold = float(net.threshold.fill_(best_threshold(match(validation, found))))
         measures = detection_measures(validation, found, threshold)
         return {"threshold": threshold, "map": measures["map"], "map_50": measures["map_50"]}

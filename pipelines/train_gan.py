@@ -9,6 +9,7 @@ import torch
 
 from deepdigits.core import paths
 from deepdigits.core.compute import use_threads
+from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
@@ -97,6 +98,7 @@ def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str) -> None:
         "gan.val.fool_rate": best["val/fool_rate"],
         "gan.val.diversity": best["val/diversity"],
         "gan.val.frechet": best[MONITOR],
+        **environment_metrics("gan"),
     }
     write_json(paths.METRICS / "train_gan.json", summary)
 

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pydantic import BaseModel
 
 from deepdigits.core import paths
+from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
@@ -85,7 +86,8 @@ def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage
     }
     save_network(recipe.name, recipe.net, weights, model_file(recipe.name))
     write_csv(paths.PLOTS / f"{stage}.csv", fitted.history)
-    write_json(paths.METRICS / f"{stage}.json", {f"{recipe.name}.{key}": value for key, value in summary.items()})
+    named = {f"{recipe.name}.{key}": value for key, value in summary.items()}
+    write_json(paths.METRICS / f"{stage}.json", {**named, **environment_metrics(recipe.name)})
 
 
 def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str, run: RunLog, title: str) -> None:

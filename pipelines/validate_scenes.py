@@ -42,10 +42,10 @@ def main() -> None:
         scenes = {name: load_scenes(paths.scene_file(name)) for name in ORIGINS}
         splits = {name: load_split(paths.split_file(name)) for name in set(ORIGINS.values())}
         origins = {name: splits[origin] for name, origin in ORIGINS.items()}
-        looks = {name: config.stress if name == "stress" else config.look for name in ORIGINS}
+        styles = {name: config.stress if name == "stress" else config.style for name in ORIGINS}
         frames = {
-            "digits": digit_frame(scenes, origins, looks),
-            "scenes": scene_frame(scenes, looks),
+            "digits": digit_frame(scenes, origins, styles),
+            "scenes": scene_frame(scenes, styles),
             "scene_splits": scene_split_frame(scenes, config.scenes.model_dump()),
         }
         verdict = check(frames, scene_expectations(), ROW_NAMES, examples)

@@ -20,7 +20,7 @@ from pipelines.package import package_model
 def main(model: str, share: float) -> None:
     path, card = paths.MODELS / model / "model.safetensors", paths.MODELS / model / "model_card.md"
     task, before = TASKS[model], file_sha256(path)
-    figures = paths.METRICS / f"{task.metrics}.json"
+    figures = paths.evaluation_file(model)
     network = task.load(path)
     torch.manual_seed(0)
     with torch.no_grad():

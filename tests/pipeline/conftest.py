@@ -10,12 +10,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from deepdigits.core.files import file_sha256, read_json
 from deepdigits.core.loading import read_yaml
+from deepdigits.ops.pipeline import pipeline_files
+from deepdigits.release.lockcheck import lock_of
 from deepdigits.release.workspace import prepare
 from deepdigits.tasks.classification import robustness
 from deepdigits.tasks.classification.corruptions import CORRUPTIONS
@@ -52,10 +55,16 @@ class Workspace:
         return Workspace(root, dict(self.environment))
 
 
+def locked(root: Path) -> dict[str, Any]:
+    """What the dvc.lock files say of each stage."""
+    files = (root / lock_of(file) for file in pipeline_files(root))
+    return {name: stage for file in files for name, stage in read_yaml(file)["stages"].items()}
+
+
 def outputs(root: Path) -> dict[str, str]:
     """Hashes of what the stages after validation made."""
-    locked = read_yaml(root / "dvc.lock")["stages"]
-    files = [out["path"] for name in locked if name not in ("ingest", "validate") for out in locked[name]["outs"]]
+    stages = locked(root)
+    files = [out["path"] for name in stages if name not in ("ingest", "validate") for out in stages[name]["outs"]]
     return {name: file_sha256(root / name) for name in files if (root / name).is_file()}
 
 
@@ -68,7 +77,7 @@ def environment(**changes: str) -> dict[str, str]:
 def reproduce(root: Path, mirrors: Sequence[str] | None = None, kill_in: Iterable[str] = ()) -> Workspace:
     workspace = prepared(root, environment(), mirrors)
     for stage in kill_in:
-        code, log = end_when(["dvc", "repro"], root, workspace.environment, MIDST[stage], signal.SIGKILL)
+        code, log = end_when(["dvc", "repro", stage], root, workspace.environment, MIDST[stage], signal.SIGKILL)
         assert f"Running stage '{stage}'" in log
         assert code == -signal.SIGKILL
     return finished(workspace)
@@ -88,7 +97,7 @@ def prepared(root: Path, env: dict[str, str], mirrors: Sequence[str] | None = No
 
 
 def finished(workspace: Workspace, *tracer: str) -> Workspace:
-    done = workspace.run(*tracer, "dvc", "repro")
+    done = workspace.run(*tracer, "dvc", "repro", "--all-pipelines")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     commit(workspace, "What the pipeline made")
     return replace(workspace, log=done.stdout + done.stderr)

@@ -10,25 +10,25 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+SCENES, HANDWRITING = "pipelines/scenes/dvc.yaml", "pipelines/handwriting/dvc.yaml"
 # What shows that a stage is in the midst of its work: files that it makes, not as its last.
 MIDST = {
     "ingest": "data/raw/train-images*",
     "validate": "reports/data_docs/*",
-    "compose": "data/scenes/train.npz",
-    "validate_scenes": "reports/scene_docs/*",
+    f"{SCENES}:compose": "data/scenes/train.npz",
+    f"{SCENES}:validate_scenes": "reports/scene_docs/*",
     "train_cnn": ".cache/training/train_cnn/*/last.ckpt",
     "train_rnn": ".cache/training/train_rnn/*/last.ckpt",
     "train_gan": ".cache/training/train_gan/*/last.ckpt",
-    "train_detector": ".cache/training/train_detector/*/last.ckpt",
-    "train_segmenter": ".cache/training/train_segmenter/*/last.ckpt",
-    "train_swap": ".cache/training/train_swap/*/last.ckpt",
-    "train_fakes": ".cache/training/train_fakes/*/last.ckpt",
-    "evaluate": "reports/figures/evaluate/*",
-    "evaluate_detector": "reports/figures/detector/*",
-    "evaluate_segmenter": "reports/figures/segmenter/*",
-    "evaluate_swap": "reports/figures/swap/*",
-    "evaluate_fakes": "reports/figures/fakes/*",
-    "package": "models/cnn/model.onnx",
+    f"{SCENES}:train_detector": ".cache/training/train_detector/*/last.ckpt",
+    f"{SCENES}:train_segmenter": ".cache/training/train_segmenter/*/last.ckpt",
+    f"{HANDWRITING}:train_swap": ".cache/training/train_swap/*/last.ckpt",
+    f"{HANDWRITING}:train_fakes": ".cache/training/train_fakes/*/last.ckpt",
+    "evaluate@cnn": "reports/figures/cnn/*",
+    "evaluate_gan": "reports/figures/gan/*",
+    f"{SCENES}:evaluate@detector": "reports/figures/detector/*",
+    f"{HANDWRITING}:evaluate_swap": "reports/figures/swap/*",
+    "package@cnn": "models/cnn/model.onnx",
 }
 
 

@@ -1,5 +1,5 @@
-"""Faults in the data, injected at the mirror: `dvc repro` stops before training, names what is wrong, and leaves what
-was made before. MNIST only: the faults are meant for its bands."""
+"""Faults in the data, injected at the mirror: `dvc repro` stops before training and names what is wrong; models made
+before stay. MNIST only: the faults are meant for its bands."""
 
 from __future__ import annotations
 

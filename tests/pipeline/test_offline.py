@@ -95,7 +95,7 @@ def serving(user: Workspace, trace: Path) -> Iterator[str]:
 
 def test_offline_is_loud_and_carries_its_own_name(offline: Workspace) -> None:
     assert "OFFLINE: the dataset is 'digits', not MNIST" in offline.log
-    assert read_json(offline.root / "reports/metrics/evaluate.json")["dataset.name"] == "digits"
+    assert read_json(offline.root / "reports/metrics/evaluate_cnn.json")["dataset.name"] == "digits"
     store = MlflowClient(f"sqlite:///{offline.root}/mlruns/mlflow.db")
     experiment = store.get_experiment_by_name("digits")
     assert {run.data.tags["dataset.name"] for run in store.search_runs([experiment.experiment_id])} == {"digits"}

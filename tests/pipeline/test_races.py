@@ -22,9 +22,11 @@ from tests.pipeline.servers import mlflow_server
 AT_ONCE = 4
 REGISTER = (
     "import sys, time\n"
-    "from deepdigits.release.packaged import register_all\n"
+    "from deepdigits.release.packaged import read_packaged\n"
+    "from deepdigits.release.registry import register\n"
+    "from deepdigits.tasks.catalogue import TASKS\n"
     "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
-    "(one,) = register_all(['cnn'], 'smoke')\n"
+    "one = register(read_packaged(TASKS['cnn'], 'smoke'))\n"
     "print(one.name, one.version, one.aliases)\n"
 )
 

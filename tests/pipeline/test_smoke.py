@@ -21,9 +21,10 @@ from mlflow import MlflowClient
 from deepdigits.core.files import file_sha256
 from deepdigits.core.loading import read_yaml
 from deepdigits.data.scenes.scenes import load_scenes, save_scenes
+from deepdigits.ops.pipeline import pipeline_files, read_stages
 from deepdigits.tasks.catalogue import TASKS
-from tests.pipeline.conftest import Workspace
-from tests.pipeline.killing import MIDST, end_when
+from tests.pipeline.conftest import Workspace, locked, outputs
+from tests.pipeline.killing import HANDWRITING, MIDST, end_when
 from tests.pipeline.servers import free_port, wait_for
 
 MODELS = tuple(TASKS)
@@ -34,7 +35,9 @@ def store(workspace: Workspace) -> MlflowClient:
 
 
 def metrics(workspace: Workspace) -> dict[str, Any]:
-    return dict(json.loads((workspace.root / "reports/metrics/evaluate.json").read_text()))
+    """Those of every stage, flat."""
+    files = sorted((workspace.root / "reports/metrics").glob("*.json"))
+    return {key: value for file in files for key, value in json.loads(file.read_text()).items()}
 
 
 def runs(workspace: Workspace) -> list[Any]:
@@ -49,16 +52,15 @@ def versions(workspace: Workspace, model: str) -> list[Any]:
 
 
 def outs(root: Path) -> list[Path]:
-    lock = read_yaml(root / "dvc.lock")["stages"]
-    return [root / out["path"] for stage in lock.values() for out in stage["outs"]]
+    return [root / out["path"] for stage in locked(root).values() for out in stage["outs"]]
 
 
 def test_every_out_is_there_and_the_second_run_does_nothing(smoke: Workspace) -> None:
-    stages = read_yaml(smoke.root / "dvc.yaml")["stages"]
-    assert set(read_yaml(smoke.root / "dvc.lock")["stages"]) == set(stages)
+    declared = [name for file in pipeline_files(smoke.root) for name in read_stages(smoke.root, file)]
+    assert set(locked(smoke.root)) == set(declared)
     assert all(path.exists() for path in outs(smoke.root))
     before = len(runs(smoke))
-    done = smoke.run("dvc", "repro")
+    done = smoke.run("dvc", "repro", "--all-pipelines")
     assert "Data and pipelines are up to date." in done.stdout
     assert len(runs(smoke)) == before
 
@@ -75,29 +77,28 @@ def test_metrics_are_flat_and_complete(smoke: Workspace) -> None:
     needed = {
         "cnn.test.accuracy",
         "rnn.test.accuracy",
-        "gan.fid",
-        "gan.fid_floor",
-        "gan.coverage",
-        "gan.fool_rate_fresh",
+        *(f"gan.test.{name}" for name in ("fid", "fid_floor", "coverage", "fool_rate_fresh", "synthetic_accuracy")),
+        *(f"gan.test.{name}" for name in ("novelty", "precision", "recall", "density")),
     }
     needed |= {
         f"{model}.test.{name}" for model in ("cnn", "rnn") for name in ("corrupted_mean", "fgsm.0.1", "temperature")
     }
-    needed |= {"gan.synthetic_accuracy", "gan.novelty"}
-    assert needed | {"dataset.name", "mcnemar.p_value", "gan.precision", "gan.recall", "gan.density"} < set(found)
+    assert needed | {"dataset.name", "mcnemar.p_value"} < set(found)
     assert not any(isinstance(value, dict | list) for value in found.values())
     for model in ("cnn", "rnn"):
         assert (
             found[f"{model}.test.accuracy_low"] < found[f"{model}.test.accuracy"] < found[f"{model}.test.accuracy_high"]
         )
-    assert found["gan.feature_network_sha256"] == file_sha256(smoke.root / "models/cnn/model.safetensors")
+    assert found["gan.judged_by.cnn"] == file_sha256(smoke.root / "models/cnn/model.safetensors")
 
 
 def test_one_finished_run_per_stage_and_model_with_its_identity(smoke: Workspace) -> None:
     found = {run.info.run_name: run for run in runs(smoke) if run.info.status == "FINISHED"}
     evaluated = [f"evaluate_{model}" for model in MODELS]
     trained = [f"train_{model}" for model in MODELS]
-    assert set(found) == {"ingest", "validate", "compose", "validate_scenes", *trained, *evaluated, "package"}
+    packaged = [f"package_{model}" for model in MODELS]
+    data = ["ingest", "validate", "compose", "validate_scenes"]
+    assert set(found) == {*data, *trained, *evaluated, *packaged, "compare"}
     assert {run.info.status for run in runs(smoke)} == {"FINISHED", "KILLED"}, "the killed ones are closed by the next"
     commit = smoke.run("git", "rev-parse", "HEAD~1").stdout.strip()  # since then, its outputs were committed
     for run in found.values():
@@ -111,10 +112,8 @@ def test_one_finished_run_per_stage_and_model_with_its_identity(smoke: Workspace
     history = store(smoke).get_metric_history(found["train_cnn"].info.run_id, "val/accuracy")
     assert len(history) == params["train_cnn"]["fit"]["epochs"]
     figures = smoke.root / found["evaluate_cnn"].info.artifact_uri / "figures"
-    own = ("confusion", "first_layer", "mistakes", "occlusion", "reliability")
-    shared = ("contradicted", "corrupted", "corruptions", "fgsm", "selective")
-    expected = {f"cnn_{name}.png" for name in own} | {f"classifiers_{name}.png" for name in shared}
-    assert {figure.name for figure in figures.iterdir()} == expected
+    drawn = ("confusion", "first_layer", "mistakes", "occlusion", "reliability")
+    assert {figure.name for figure in figures.iterdir()} == {f"{name}.png" for name in drawn}
 
 
 def test_each_model_is_a_candidate_that_leads_back_to_its_origin(smoke: Workspace) -> None:
@@ -161,7 +160,7 @@ def test_weights_of_another_training_are_refused_by_name_and_nothing_is_register
     done = moved.run("deepdigits", "summary")
     said = " ".join(done.stderr.replace("│", " ").split())
     assert done.returncode == 1
-    assert "reports/metrics/evaluate.json is not about these weights" in said
+    assert "reports/metrics/evaluate_cnn.json is not about these weights" in said
     assert packaged[:12] in said
     assert f"models/cnn/model.safetensors is {file_sha256(path)[:12]}" in said
     assert "Nothing was registered. Run: dvc repro" in said
@@ -271,22 +270,47 @@ def test_a_box_that_is_wrong_is_named_and_nothing_trains_on_its_scenes(moved: Wo
 def test_a_model_below_its_floor_is_refused_alone_and_with_the_reason(moved: Workspace) -> None:
     shutil.rmtree(moved.root / "mlruns")
     moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
-    done = moved.run("dvc", "repro")
+    done = moved.run("make", "repro", "STAMP=")
     assert done.returncode != 0
-    said = " ".join(done.stderr.replace("│", " ").split())
-    assert "neither packaged nor registered: gan. - gan: coverage is" in said
+    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
+    assert "gan is below a floor, so it is neither packaged nor registered: - coverage is" in said
     assert "must be >= 1.0" in said
-    assert "Running stage 'evaluate'" not in done.stdout
+    assert "refused: coverage is" in said  # by the summary
+    assert "Running stage 'evaluate" not in done.stdout
     assert {name: len(versions(moved, name)) for name in MODELS} == {name: int(name != "gan") for name in MODELS}
     assert "FAILED" in (moved.root / "reports/index.html").read_text()
-    shown = moved.run("deepdigits", "summary")
-    assert shown.returncode == 3
-    assert "refused: coverage is" in " ".join(shown.stdout.replace("│", " ").split())
+    assert moved.run("deepdigits", "summary").returncode == 3
     assert not versions(moved, "gan")
 
 
+def test_a_parameter_changed_and_changed_back_is_restored_and_not_trained_again(moved: Workspace) -> None:
+    """The runs that DVC remembers: outputs, registry and summary are those of before, and nothing is there twice."""
+    before, fakes = outputs(moved.root), [version.version for version in versions(moved, "fakes")]
+    target = f"{HANDWRITING}:package@fakes"
+    moved.edit_params("seed: 10, steps_per_epoch: 40", "seed: 11, steps_per_epoch: 40")
+    done = moved.run("dvc", "repro", target)
+    assert done.returncode == 0, done.stderr
+    assert outputs(moved.root) != before
+    assert len(versions(moved, "fakes")) == len(fakes) + 1
+    moved.edit_params("seed: 11, steps_per_epoch: 40", "seed: 10, steps_per_epoch: 40")
+    trained = sum(run.info.run_name == "train_fakes" for run in runs(moved))
+    back = moved.run("dvc", "repro", target, f"{HANDWRITING}:report_handwriting")
+    assert back.returncode == 0, back.stderr
+    assert f"Stage '{HANDWRITING}:train_fakes' is cached" in back.stdout
+    assert outputs(moved.root) == before
+    assert sum(run.info.run_name == "train_fakes" for run in runs(moved)) == trained
+    shown = moved.run("deepdigits", "summary")
+    assert shown.returncode == 0, shown.stderr
+    assert len(versions(moved, "fakes")) == len(fakes) + 1
+    name = f"{metrics(moved)['dataset.name']}-fakes"
+    version = store(moved).get_model_version_by_alias(name, "candidate")
+    assert version.version == fakes[0]
+    assert store(moved).get_run(version.run_id).info.run_name == "train_fakes"
+    assert moved.python("-m", "deepdigits", "check").returncode == 0
+
+
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
+def test_a_training_stopped_by_hand_leaves_the_old_outputs_and_says_how_to_go_on(
     stop: signal.Signals, code: int, moved: Workspace
 ) -> None:
     weights = moved.root / "models/rnn/model.safetensors"
@@ -295,6 +319,7 @@ def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
     ended, rest = end_when(command, moved.root, moved.environment, MIDST["train_rnn"], stop)
     assert ended == code
     assert "Run `dvc repro` to go on" in rest
+    assert "dvc checkout" not in rest  # DVC has removed nothing
     assert "Traceback" not in rest
     assert file_sha256(weights) == before
     assert runs(moved)[0].info.status == "KILLED"
@@ -305,7 +330,7 @@ def test_a_stopped_training_leaves_the_old_outputs_and_says_how_to_go_on(
 
 def test_a_wrong_parameter_stops_with_one_message(moved: Workspace) -> None:
     moved.edit_params("threads: 2", "thread: 2")
-    done = moved.python("-m", "pipelines.evaluate")
+    done = moved.python("-m", "pipelines.evaluate", "cnn")
     assert done.returncode == 1
     assert "compute.thread: no such key; did you mean threads?" in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
@@ -315,9 +340,15 @@ def test_plots_render(smoke: Workspace, tmp_path: Path) -> None:
     done = smoke.run("dvc", "plots", "show", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "index.html").read_text()
-    for title in ("Accuracy by epoch", "Generator against discriminator", "CNN on the test images"):
+    for title in (
+        "Accuracy by epoch",
+        "Generator against discriminator",
+        "CNN on the test images",
+        "Loss by epoch, scenes",
+    ):
         assert title in page
-    assert "gan_samples.png" in page
+    for picture in ("gan/samples.png", "swap/table.png"):
+        assert picture.replace("/", "_") in page or picture in page
 
 
 def test_the_registry_loads_no_pickle(smoke: Workspace) -> None:

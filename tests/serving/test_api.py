@@ -11,8 +11,8 @@ from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.app import create_app
 from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
 from deepdigits.serving.champions import KINDS, Served, champions_of
+from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.placing import place
-from deepdigits.serving.together import Together
 from tests.serving.live import StillWatch
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_json_images_are_answered_as_the_file_answers(
     assert answer.status_code == 200
     for result in answer.json()["results"]:
         network = served[result["model"].removeprefix("mnist-")].network
-        assert isinstance(network, Together)
+        assert isinstance(network, MicroBatcher)
         expected = network.answer(images)
         assert result["version"] == 3
         assert np.allclose([one["probabilities"] for one in result["answers"]], expected, atol=1e-6)

@@ -18,7 +18,7 @@ from deepdigits.tasks.detector import task as detector_task
 from deepdigits.tasks.detector.config import DetectorNet
 from deepdigits.tasks.detector.metrics import (
     THRESHOLDS,
-    Found,
+    Detections,
     _judge,
     average_precision,
     best_threshold,
@@ -41,7 +41,7 @@ from deepdigits.tasks.detector.network import (
 )
 from tests.unit.test_scenes import LOOK
 
-NET = DetectorNet(widths=(4, 8, 8, 8), most=20, nms_iou=0.5)
+NET = DetectorNet(widths=(4, 8, 8, 8), max_detections=20, nms_iou=0.5)
 COUNT = 40
 
 
@@ -50,19 +50,19 @@ def scenes(digits: tuple[Split, Split]) -> Scenes:
     return compose(digits[1], COUNT, LOOK, [4])
 
 
-def guesses(scenes: Scenes, seed: int) -> Found:
+def guesses(scenes: Scenes, seed: int) -> Detections:
     """Boxes near the true ones, some of them misplaced, misnamed or doubled, with scores at random."""
     rng = np.random.default_rng(seed)
     targets = np.concatenate([detection_targets(scenes)] * 2, axis=1)
     there = targets[..., 0] >= 0
     boxes = targets[..., 1:] + rng.normal(0, 1.5, targets[..., 1:].shape)
     labels = np.where(rng.uniform(size=there.shape) < 0.9, targets[..., 0], rng.integers(10, size=there.shape))
-    return Found(boxes, there * rng.uniform(0.05, 1, there.shape), labels.astype(np.int64).clip(0))
+    return Detections(boxes, there * rng.uniform(0.05, 1, there.shape), labels.astype(np.int64).clip(0))
 
 
-def perfect(scenes: Scenes) -> Found:
+def perfect(scenes: Scenes) -> Detections:
     targets = detection_targets(scenes)
-    return Found(targets[..., 1:], (targets[..., 0] >= 0).astype(float), targets[..., 0].astype(np.int64))
+    return Detections(targets[..., 1:], (targets[..., 0] >= 0).astype(float), targets[..., 0].astype(np.int64))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -86,7 +86,7 @@ def test_weights_count_a_scene_as_often_as_they_say(scenes: Scenes) -> None:
         np.repeat(np.arange(len(rows)), [len(part) for part in parts]),
         scenes.boxes[order], scenes.labels[order], scenes.sources[order],
     )  # fmt: skip
-    copied = Found(found.boxes[rows], found.scores[rows], found.labels[rows])
+    copied = Detections(found.boxes[rows], found.scores[rows], found.labels[rows])
     expected = average_precision(match(repeated, copied))
     assert average_precision(match(scenes, found), times) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
@@ -101,7 +101,7 @@ def test_a_perfect_detector_and_one_that_finds_nothing(scenes: Scenes) -> None:
 
 def test_a_false_alarm_costs_the_count_and_a_second_box_is_no_hit(scenes: Scenes) -> None:
     right = perfect(scenes)
-    double = Found(
+    double = Detections(
         np.concatenate([right.boxes, right.boxes[:, :1]], axis=1),
         np.concatenate([right.scores, np.full((COUNT, 1), 0.6)], axis=1),
         np.concatenate([right.labels, right.labels[:, :1]], axis=1),
@@ -150,7 +150,7 @@ def test_of_two_boxes_on_one_digit_the_better_stays() -> None:
     boxes = torch.tensor([[[0.0, 0, 20, 20], [1.0, 0, 20, 20], [50.0, 50, 20, 20]]])
     logits = torch.full((1, 3, 10), -9.0)
     logits[0, 0, 4], logits[0, 1, 4], logits[0, 2, 6] = 1.0, 2.0, 0.0
-    found, scores, labels = two_guesses(*best_cells(logits.sigmoid(), boxes, most=3, nms_iou=0.5))
+    found, scores, labels = two_guesses(*best_cells(logits.sigmoid(), boxes, max_detections=3, nms_iou=0.5))
     assert scores[0, :3].tolist() == pytest.approx([torch.tensor(2.0).sigmoid().item(), 0, 0.5])
     assert labels[0, :3].tolist() == [4, 0, 6]
     assert found[0, 0].tolist() == [1, 0, 20, 20]
@@ -187,7 +187,7 @@ def test_the_loss_falls_and_an_empty_batch_is_no_fault(scenes: Scenes) -> None:
     empty = losses(net, images, torch.full_like(digits, NOTHING))
     assert torch.isfinite(empty["loss"])
     boxes, scores, labels = find_digits(net, scenes.images)
-    assert boxes.shape == (COUNT, 2 * NET.most, 4)
+    assert boxes.shape == (COUNT, 2 * NET.max_detections, 4)
     assert ((scores >= 0) & (scores <= 1)).all()
     assert len(THRESHOLDS) == 10
     assert labels.dtype == np.int64

@@ -11,6 +11,8 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import create_engine, text
 
+from deepdigits.core.errors import Terminated, UserError
+from deepdigits.ops import exit
 from deepdigits.ops.exit import exits_cleanly
 from tests.conftest import ROOT
 from tests.pipeline.conftest import environment
@@ -61,7 +63,8 @@ DENIALS = [
 
 
 @pytest.mark.parametrize(
-    ("module", "again"), [("__main__", "run `dvc repro` again"), ("deepdigits.cli.app", "the command")]
+    ("module", "again"),
+    [("pipelines.ingest", "run `dvc repro` again"), ("deepdigits", "run the command again")],
 )
 @pytest.mark.parametrize(("fails", "said"), DENIALS)
 def test_what_is_denied_is_one_message(
@@ -72,7 +75,8 @@ def test_what_is_denied_is_one_message(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fails, "__module__", module)
+    monkeypatch.setattr(exit, "_module_run", lambda: module)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
         exits_cleanly(fails)()
     assert ended.value.code == 1
@@ -80,6 +84,30 @@ def test_what_is_denied_is_one_message(
     assert said in message
     assert again in message
     assert "Unknown error" not in message
+
+
+def test_a_stage_that_dvc_runs_says_how_to_restore_what_dvc_has_removed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exit, "_module_run", lambda: "pipelines.train_cnn")
+    monkeypatch.setenv("DVC_STAGE", "train_cnn")
+
+    def stops(error: BaseException) -> str:
+        @exits_cleanly
+        def main() -> None:
+            raise error
+
+        with pytest.raises(SystemExit):
+            main()
+        return " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+    for error in (UserError("Bad."), Terminated(), KeyboardInterrupt()):
+        said = stops(error)
+        assert "dvc checkout train_cnn; its metrics: git checkout reports/metrics" in said
+        assert "train_cnn stopped" in said
+    monkeypatch.setattr(exit, "_module_run", lambda: "deepdigits")
+    monkeypatch.delenv("DVC_STAGE")
+    assert "dvc" not in stops(Terminated())
 
 
 def test_a_defect_of_ours_keeps_its_traceback() -> None:

@@ -34,8 +34,9 @@ from pipelines.package import package_model
 from tests.conftest import forget_stores
 
 CNN = TASKS["cnn"]
-FIGURES = Path("reports/metrics/evaluate.json")
+FIGURES = paths.evaluation_file("cnn")
 CARD = Path("models/cnn/model_card.md")
+ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"}
 
 
 def train(seed: int) -> None:
@@ -46,7 +47,8 @@ def train(seed: int) -> None:
 
 
 def evaluate() -> None:
-    write_json(FIGURES, {"cnn.test.accuracy": 0.5, "cnn.test.errors": 7, **weights_named("cnn", [])})
+    data = {"dataset.sha256": read_json(paths.MANIFEST)["sha256"]}
+    write_json(FIGURES, {"cnn.test.accuracy": 0.5, "cnn.test.errors": 7, **data, **weights_named("cnn", [])})
 
 
 def package() -> None:
@@ -78,7 +80,7 @@ def made(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> Itera
         evaluate()
         package()
         tags = {"model.sha256": file_sha256(weights_file("cnn"))}
-        lineage = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, False, "e" * 64)
+        lineage = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, False, ENVIRONMENT)
         with stage_run(lineage, DatasetIdentity.of(manifest), "train_cnn", tags, "training") as run:
             run.params({"net": {"widths": 4}})
         register(read_packaged(CNN, "smoke"))

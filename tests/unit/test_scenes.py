@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from deepdigits.core.errors import UserError
 from deepdigits.data.digits.splits import Split
-from deepdigits.data.scenes.config import Digits, Look, Scale
+from deepdigits.data.scenes.config import Digits, Scale, SceneStyle
 from deepdigits.data.scenes.manifest import describe_scenes
 from deepdigits.data.scenes.scenes import (
     Scenes,
@@ -28,7 +28,7 @@ from deepdigits.data.validation.expectations import check
 from deepdigits.data.validation.scene_expectations import ROW_NAMES, scene_expectations
 from deepdigits.data.validation.scene_frame import digit_frame, mask_boxes, scene_frame, scene_split_frame
 
-LOOK = Look(
+LOOK = SceneStyle(
     size=84,
     digits=Digits(least=1, most=6),
     scale=Scale(smallest=0.75, largest=1.4),
@@ -141,10 +141,10 @@ def test_the_manifest_names_the_content(scenes: dict[str, Scenes]) -> None:
 
 
 def verdict_on(scenes: dict[str, Scenes], origins: dict[str, Split]) -> list[str]:
-    looks = dict.fromkeys(scenes, LOOK)
+    styles = dict.fromkeys(scenes, LOOK)
     frames = {
-        "digits": digit_frame(scenes, origins, looks),
-        "scenes": scene_frame(scenes, looks),
+        "digits": digit_frame(scenes, origins, styles),
+        "scenes": scene_frame(scenes, styles),
         "scene_splits": scene_split_frame(scenes, dict.fromkeys(scenes, COUNT)),
     }
     return [outcome.name for outcome in check(frames, scene_expectations(), ROW_NAMES, 5).failed]

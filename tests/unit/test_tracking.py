@@ -20,7 +20,8 @@ from deepdigits.ops.processes import process_identity
 from deepdigits.ops.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 
-LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, "e" * 64)
+ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"}
+LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, ENVIRONMENT)
 DATASET = DatasetIdentity("digits", "d" * 64, "Digits", {"train": 1})
 
 
@@ -208,9 +209,9 @@ def test_a_store_that_cannot_be_written_is_one_message(own_store: Path, monkeypa
 
 
 def test_another_environment_does_not_go_on_from_a_checkpoint() -> None:
-    other = replace(LINEAGE, environment_sha256="0" * 64)
     assert LINEAGE.resume_key == replace(LINEAGE, commit="0" * 40).resume_key
-    assert LINEAGE.resume_key != other.resume_key
+    for key in ENVIRONMENT:
+        assert LINEAGE.resume_key != replace(LINEAGE, environment={**ENVIRONMENT, key: "another"}).resume_key
 
 
 def test_a_clock_that_runs_backwards_loses_nothing_of_a_run(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from deepdigits.cli.registry import add_registry_commands
 from deepdigits.core.errors import Terminated, UserError
@@ -36,9 +37,13 @@ def summary() -> None:
 
 @commands.command()
 def check() -> None:
-    """Tell whether dvc.lock is true for this tree, without running anything; exit code 1 if not."""
-    from deepdigits.release.lockcheck import check_lock
+    """Tell whether the dvc.lock files are true for this tree, without running anything; exit code 1 if not."""
+    from deepdigits.release.lockcheck import check_lock, other_environment
 
+    for difference in other_environment(Path.cwd()):
+        Console(stderr=True).print(
+            f"[yellow]Trained in another environment:[/] {escape(difference)} Figures hold, bytes may differ."
+        )
     faults = check_lock(Path.cwd())
     if faults:
         raise UserError("dvc.lock is not true for this tree:\n" + "\n".join(faults) + "\nMake it true: make repro")

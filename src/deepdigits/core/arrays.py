@@ -46,4 +46,5 @@ def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo, length: int) -> np.ndar
     data = stream.read()
     if math.prod(shape) * dtype.itemsize != len(data):
         raise ValueError(f"{info.filename} claims the shape {shape}, and holds {len(data):,} bytes")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+    # A bytearray, so that the array can be written: PyTorch warns of others.
+    return np.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if fortran else "C")

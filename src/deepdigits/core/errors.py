@@ -7,5 +7,5 @@ class UserError(Exception):
     """Bad input, data or environment. The message says what, where and what to do next."""
 
 
-class Terminated(Exception):
+class Terminated(BaseException):
     """The process was asked to stop (SIGTERM) before its work was complete."""

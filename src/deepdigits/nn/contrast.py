@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +10,8 @@ CLASSES = 10
 WINDOW = 9  # pixels
 
 # Row i of it times a column of 28 pixels: the mean of those near the i-th.
-_NEAR = (torch.arange(28)[:, None] - torch.arange(28)).abs() <= WINDOW // 2
-_NEAR_MEAN = _NEAR / _NEAR.sum(dim=1, keepdim=True)
+_NEAR = np.abs(np.arange(28)[:, None] - np.arange(28)) <= WINDOW // 2
+_NEAR_MEAN = (_NEAR / _NEAR.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def local_contrast(images: Tensor) -> Tensor:
@@ -20,7 +21,8 @@ def local_contrast(images: Tensor) -> Tensor:
     float32 `(n, 1, 28, 28)` -> the same shape.
     """
     # The same as average pooling that leaves out what is beyond the border, in a sixteenth of the time.
-    contrast = images - _NEAR_MEAN @ images @ _NEAR_MEAN.T
+    near_mean = torch.as_tensor(_NEAR_MEAN, dtype=images.dtype, device=images.device)
+    contrast = images - near_mean @ images @ near_mean.T
     return contrast / (contrast.std(dim=(2, 3), keepdim=True) + 0.02)
 
 

@@ -15,7 +15,7 @@ def to_unit(images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def answered(
+def predict_batches(
     network: nn.Module, answer: Callable[..., Tensor], images: np.ndarray, *others: np.ndarray, at_once: int = 1000
 ) -> np.ndarray:
     """`answer` of images as float32 `(n, 1, height, width)` in 0 to 1, and of what else is given for each, batch by
@@ -26,5 +26,12 @@ def answered(
         images: uint8 `(n, height, width)`.
     """
     network.eval()
+    device = device_of(network)
     parts = zip(*(torch.from_numpy(array).split(at_once) for array in (images, *others)), strict=True)
-    return np.asarray(torch.cat([answer(to_unit(part), *rest) for part, *rest in parts]).numpy())
+    answers = [answer(to_unit(part.to(device)), *(other.to(device) for other in rest)) for part, *rest in parts]
+    return np.asarray(torch.cat(answers).cpu().numpy())
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next(network.parameters()).device

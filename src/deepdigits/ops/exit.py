@@ -32,28 +32,42 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
         gc.freeze()  # what the imports made stays to the end; to look through it there would take a second and a half
-        stage = not main.__module__.startswith("deepdigits.")
-        again = "run `dvc repro` again" if stage else "run the command again"
-        go_on = "; no output was written. Run `dvc repro` to go on." if stage else "."
+        name = _module_run()
+        stage = name.startswith("pipelines.")
+        go_on = ": no output is complete. Run `dvc repro` to go on." if stage else "."
         try:
             main()
         except UserError as error:
-            _say(str(error), title=main.__module__)
+            _say(str(error) + _way_back(), name)
             sys.exit(1)
         except KeyboardInterrupt:
-            _say("Interrupted" + go_on)
+            _say(f"Interrupted{go_on}{_way_back()}", name)
             sys.exit(130)
         except Terminated:
-            _say("Stopped by SIGTERM" + go_on)
+            _say(f"Stopped by SIGTERM{go_on}{_way_back()}", name)
             sys.exit(143)
         except Exception as error:
             told = _told(error)
             if told is None:
                 raise
-            _say(f"{told} Mend that and {again}.")
+            _say(f"{told} Fix that, then run {'`dvc repro`' if stage else 'the command'} again.{_way_back()}", name)
             sys.exit(1)
 
     return run
+
+
+def _module_run() -> str:
+    """The module that this process was started with, `python -m MODULE`; empty if it was started otherwise."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name.removesuffix(".__main__") if spec else ""
+
+
+def _way_back() -> str:
+    """How to restore what DVC removed before it ran this stage; nothing where DVC does not run it."""
+    stage = os.environ.get("DVC_STAGE")
+    if not stage:
+        return ""
+    return f"\nTo restore this stage's earlier outputs: dvc checkout {stage}; its metrics: git checkout reports/metrics"
 
 
 def _told(error: Exception) -> str | None:
@@ -74,7 +88,7 @@ def _raise_terminated(_signal: int, _frame: object) -> None:
     raise Terminated
 
 
-def _say(message: str, title: str = "") -> None:
+def _say(message: str, name: str) -> None:
     console = Console(stderr=True, highlight=False)
-    heading = "stopped" if title in ("", "__main__") else f"{title} stopped"
+    heading = f"{name.removeprefix('pipelines.')} stopped" if name else "stopped"
     console.print(Panel(message, title=heading, border_style="red", title_align="left"), markup=False)

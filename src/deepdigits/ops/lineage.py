@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 
+from deepdigits.core.environment import describe_environment
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
 from deepdigits.core.loading import PARAMS_FILE, read_yaml
 from deepdigits.ops.git import GitError, git
 from deepdigits.ops.pipeline import find_stage
 
-LOCK_FILE = Path("requirements.lock")
 # What the pipeline itself writes into git; the tree is no less clean for it.
 GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 
@@ -36,12 +37,12 @@ class Lineage:
     profile: str
     commit: str
     dirty: bool
-    environment_sha256: str
+    environment: Mapping[str, str]
 
     @property
     def resume_key(self) -> str:
         """What a checkpoint must share with the training that goes on from it."""
-        return sha256(f"{self.fingerprint} {self.environment_sha256}".encode())
+        return sha256(json.dumps([self.fingerprint, sorted(self.environment.items())]).encode())
 
     def tags(self) -> dict[str, str]:
         return {
@@ -50,14 +51,16 @@ class Lineage:
             "profile": self.profile,
             "git.commit": self.commit,
             "git.dirty": str(self.dirty).lower(),
-            "environment.sha256": self.environment_sha256,
+            "environment.sha256": self.environment["requirements_sha256"],
+            "environment.torch": self.environment["torch"],
+            "environment.cpu": self.environment["cpu"],
         }
 
 
 def stage_lineage(stage: str, profile: str) -> Lineage:
     """Read the lineage of `stage` in the working directory, the repository's root."""
     commit, dirty = git_state()
-    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, file_sha256(LOCK_FILE))
+    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, describe_environment())
 
 
 def stage_fingerprint(name: str) -> str:

@@ -1,7 +1,8 @@
-"""The only module that talks to MLflow tracking: where the store is, and one run per stage and model."""
+"""Runs in MLflow: where the store is, and one run per stage and model."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.panel import Panel
 from sqlalchemy.exc import SQLAlchemyError
 
+from deepdigits.core import paths
 from deepdigits.core.addresses import masked as masked
 from deepdigits.core.errors import Terminated, UserError
 from deepdigits.ops.lineage import Lineage
@@ -42,17 +44,20 @@ logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 @dataclass(frozen=True)
 class DatasetIdentity:
-    """Which data a run used: `name` (mnist or digits), `sha256` of its content, images per split, and a title."""
+    """Which data a run used: `name` (mnist or digits), `sha256` of its content, images per split, a title, and the
+    folder they are in."""
 
     name: str
     sha256: str
     title: str
     counts: Mapping[str, int]
+    folder: Path = paths.PROCESSED
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> DatasetIdentity:
         counts = {split: int(entry["count"]) for split, entry in manifest["splits"].items()}
-        return cls(manifest["name"], manifest["sha256"], manifest["title"], counts)
+        folder = paths.SCENES if "origin_sha256" in manifest else paths.PROCESSED
+        return cls(manifest["name"], manifest["sha256"], manifest["title"], counts, folder)
 
     def tags(self) -> dict[str, str]:
         return {"dataset.name": self.name, "dataset.sha256": self.sha256}
@@ -95,7 +100,7 @@ class RunLog:
             name=dataset.name,
             digest=dataset.sha256[:32],
             source_type="local",
-            source='{"uri": "data/processed"}',
+            source=json.dumps({"uri": dataset.folder.as_posix()}),
             profile=str(dict(dataset.counts)).replace("'", '"'),
         )
         inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]

@@ -10,11 +10,19 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from deepdigits.core import paths
+from deepdigits.core.environment import describe_environment
 from deepdigits.core.errors import UserError
+from deepdigits.core.files import read_json
 from deepdigits.core.loading import PARAMS_FILE, check, parse_yaml, read_yaml
 from deepdigits.ops.pipeline import Stage, out_names, pipeline_files, read_stages
 
 CODE = ("src/", "pipelines/")
+ENVIRONMENT = {
+    "requirements_sha256": "the hash of requirements.lock",
+    "torch": "the build of torch",
+    "cpu": "the instruction set of torch's kernels",
+}
 
 
 class File(BaseModel):
@@ -60,6 +68,27 @@ def check_lock(root: Path) -> list[str]:
             faults += _outs(name, stage, locked[name], root)
         everything |= locked
     return [*faults, *_handed_on(everything)]
+
+
+def other_environment(root: Path) -> list[str]:
+    """What of the environment differs from that of the committed trainings, one sentence each.
+
+    Their figures hold here; their bytes need not.
+    """
+    import torch  # noqa: F401  # so that its instruction set is told, too
+
+    here = describe_environment(root)
+    differences: dict[tuple[str, str], list[str]] = {}
+    for path in sorted((root / paths.METRICS).glob("train_*.json")):
+        model = path.stem.removeprefix("train_")
+        there = {key: read_json(path).get(f"{model}.environment.{key}", "unknown") for key in here}
+        for key in here:
+            if there[key] != here[key]:
+                differences.setdefault((key, str(there[key])), []).append(model)
+    return [
+        f"{', '.join(models)}: {ENVIRONMENT[key]} was {there[:12]}, here it is {here[key][:12]}."
+        for (key, there), models in differences.items()
+    ]
 
 
 def lock_of(file: str) -> str:

@@ -1,4 +1,4 @@
-"""The only module that talks to the model registry: packaged files become versions, found again by their content."""
+"""Packaged files as registered versions, found again by their content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ CANDIDATE = "candidate"
 WRITTEN_ON_DOWNLOAD = "registered_model_meta"  # by MLflow, beside the files of a version; it is none of them
 PACKAGED_FILES = (*FILES, CONTENTS)
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
-LINEAGE_TAGS = ("stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256")
+LINEAGE_TAGS = (
+    "stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256", "environment.torch",
+    "environment.cpu",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,12 @@ from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.fast_path import FastPath
 from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import LOCAL, Bodies, Hosts
+from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.problems import Problem, add_problem_handlers, documented
 from deepdigits.serving.reading import JSON, media_type, parse_generate, parse_json, read_images
 from deepdigits.serving.scenes import add_scene_routes
 from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
-from deepdigits.serving.together import Together
 from deepdigits.serving.workers import Readers, Runners, Work
 
 SHORT = 64 * 1024  # bytes of JSON that are read in less time than it takes to hand them on
@@ -180,7 +180,7 @@ async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, 
 
 
 async def _read_by(served: Served, images: np.ndarray) -> Reading:
-    found = await cast(Together, served.network)(images)
+    found = await cast(MicroBatcher, served.network)(images)
     answers = [Answer(label=int(row.argmax()), probabilities=row.tolist()) for row in found]
     return Reading(model=served.name, version=served.version, answers=answers)
 

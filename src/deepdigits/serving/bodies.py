@@ -34,7 +34,7 @@ class ClassifyBody(BaseModel):
 
 class ScenesBody(BaseModel):
     """Square scenes, bright ink on dark ground: 84 x 84 pixels, unless the champion was trained with another
-    `compose.look.size`."""
+    `compose.style.size`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -17,8 +17,8 @@ from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork
 from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, every, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
+from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.problems import Problem
-from deepdigits.serving.together import Together
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
@@ -27,7 +27,7 @@ REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
 
 
-Network = Together | OnnxGenerator | OnnxNetwork
+Network = MicroBatcher | OnnxGenerator | OnnxNetwork
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def open_network(kind: str, onnx: Path, threads: int) -> Network:
     if kind == "gan":
         return OnnxGenerator(onnx, threads)
     if kind in ("cnn", "rnn"):
-        return Together(OnnxClassifier(onnx, threads).probabilities)
+        return MicroBatcher(OnnxClassifier(onnx, threads).probabilities)
     return OnnxNetwork(onnx, threads)
 
 

@@ -27,7 +27,7 @@ WIDEST = 0.25  # of the longer side: what is narrower is a stroke, what is wider
 FAINTEST = 0.07  # of the ground's light: less contrast than this is no ink
 LEAST = 12  # pixels of ink
 WEAK, STRONG = 0.4, 0.6  # of the strongest ink: a stroke is what is weak and hangs together with what is strong
-REACH = 0.2  # of a digit's longer side: parts of it lie no farther apart
+CENTER_RADIUS = 0.2  # of a digit's longer side: parts of it lie no farther apart
 FINE = 80  # pixels of a digit's longer side while the width of its strokes is mended
 THINNEST, THICKEST = 7.0, 15.0  # pixels of a stroke at that size; MNIST's are mostly between
 
@@ -138,7 +138,7 @@ def _group(boxes: np.ndarray, areas: np.ndarray, first: int) -> np.ndarray:
     while True:
         low, high = boxes[group, :2].min(axis=0), boxes[group, 2:].max(axis=0)
         gaps = np.maximum(boxes[:, :2] - high, low - boxes[:, 2:]).max(axis=1)
-        near = group | ((gaps <= REACH * (high - low).max()) & (areas >= least))
+        near = group | ((gaps <= CENTER_RADIUS * (high - low).max()) & (areas >= least))
         if (near == group).all():
             return group
         group = near

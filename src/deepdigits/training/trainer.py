@@ -116,6 +116,8 @@ def _readable(checkpoint: Path) -> Path | None:
         return None
     try:
         torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except OSError:  # of the disk, which says nothing about the checkpoint
+        raise
     except Exception as error:  # whatever torch makes of arbitrary bytes
         print(f"{checkpoint} cannot be read ({type(error).__name__}); the training begins anew.", flush=True)
         shutil.rmtree(checkpoint.parent)

@@ -44,7 +44,7 @@ class Scale(Section):
         return self
 
 
-class Look(Section):
+class SceneStyle(Section):
     """What a scene looks like. Size in pixels, brightness of pixels in 0 to 1."""
 
     size: Annotated[int, Field(ge=64, le=512, multiple_of=4)]
@@ -60,6 +60,6 @@ class Look(Section):
 
 class Compose(Section):
     scenes: SceneCounts
-    look: Look
-    stress: Look
+    style: SceneStyle
+    stress: SceneStyle
     seed: Seed

@@ -15,7 +15,7 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_npz
 from deepdigits.core.pixels import to_bytes
 from deepdigits.data.digits.splits import Split
-from deepdigits.data.scenes.config import Look
+from deepdigits.data.scenes.config import SceneStyle
 
 INK = 0.5  # of a digit's own ink: where it covers more than this, a pixel belongs to the digit
 LEAST_AREA = 12  # pixels; a digit with fewer is not placed
@@ -52,7 +52,7 @@ class Scenes:
         return len(self.images)
 
 
-def compose(split: Split, count: int, look: Look, seed: Sequence[int]) -> Scenes:
+def compose(split: Split, count: int, style: SceneStyle, seed: Sequence[int]) -> Scenes:
     """Draw `count` scenes of digits from `split`. Each scene has a random stream of its own, by (seed, row): the same
     scene comes out whatever other scenes are drawn.
 
@@ -60,11 +60,11 @@ def compose(split: Split, count: int, look: Look, seed: Sequence[int]) -> Scenes
     for it.
     """
     streams = [np.random.default_rng([*seed, row]) for row in range(count)]
-    numbers = np.array([rng.integers(look.digits.least, look.digits.most + 1) for rng in streams])
+    numbers = np.array([rng.integers(style.digits.least, style.digits.most + 1) for rng in streams])
     sources = np.concatenate([rng.integers(len(split), size=n) for rng, n in zip(streams, numbers, strict=True)])
-    patches = _warp(split.images[sources], streams, numbers, look)
+    patches = _warp(split.images[sources], streams, numbers, style)
     parts = np.split(np.arange(len(sources)), np.cumsum(numbers)[:-1])
-    drawn = [_draw(rng, patches[rows], split, look) for rng, rows in zip(streams, parts, strict=True)]
+    drawn = [_draw(rng, patches[rows], split, style) for rng, rows in zip(streams, parts, strict=True)]
     kept = np.concatenate([rows[one.kept] for rows, one in zip(parts, drawn, strict=True)])
     labels = split.labels[sources]
     return Scenes(
@@ -80,12 +80,12 @@ def compose(split: Split, count: int, look: Look, seed: Sequence[int]) -> Scenes
     )
 
 
-def _warp(images: np.ndarray, streams: list[np.random.Generator], numbers: np.ndarray, look: Look) -> np.ndarray:
+def _warp(images: np.ndarray, streams: list[np.random.Generator], numbers: np.ndarray, style: SceneStyle) -> np.ndarray:
     """Each digit scaled and turned by its scene's stream: float32 `(m, side, side)` in 0 to 1, its middle kept."""
     amounts = np.concatenate([rng.uniform(size=(n, 2)) for rng, n in zip(streams, numbers, strict=True)])
-    scale = look.scale.smallest + amounts[:, 0] * (look.scale.largest - look.scale.smallest)
-    angle = np.radians(look.rotate_degrees) * (2 * amounts[:, 1] - 1)
-    side = 2 * math.ceil(0.6 * images.shape[1] * look.scale.largest)
+    scale = style.scale.smallest + amounts[:, 0] * (style.scale.largest - style.scale.smallest)
+    angle = np.radians(style.rotate_degrees) * (2 * amounts[:, 1] - 1)
+    side = 2 * math.ceil(0.6 * images.shape[1] * style.scale.largest)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     # Rounded, since processors give different last digits; what follows is equal on all x86-64.
     back = np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2).round(9)
@@ -104,20 +104,20 @@ class _Drawn:
     boxes: np.ndarray  # int (kept, 4)
 
 
-def _draw(rng: np.random.Generator, patches: np.ndarray, split: Split, look: Look) -> _Drawn:
-    size = look.size
-    canvas = _background(rng, split, look)
-    instances = np.zeros((size, size), np.uint8 if look.digits.most <= 8 else np.uint32)
+def _draw(rng: np.random.Generator, patches: np.ndarray, split: Split, style: SceneStyle) -> _Drawn:
+    size = style.size
+    canvas = _background(rng, split, style)
+    instances = np.zeros((size, size), np.uint8 if style.digits.most <= 8 else np.uint32)
     kept: list[int] = []
     boxes = np.zeros((0, 4), int)
     for number, patch in enumerate(patches):
         left, top, width, height = _ink_box(patch > INK)
-        ink, offsets = rng.uniform(look.faintest_ink, 1), rng.uniform(size=(TRIES, 2))
+        ink, offsets = rng.uniform(style.faintest_ink, 1), rng.uniform(size=(TRIES, 2))
         if (patch > INK).sum() < LEAST_AREA or max(width, height) > size:
             continue
         corners = np.floor(offsets * (size - width + 1, size - height + 1)).astype(int)
         tried = np.concatenate([corners, np.broadcast_to((width, height), (TRIES, 2))], axis=1)
-        free = np.flatnonzero((box_iou(tried, boxes) <= look.max_overlap).all(axis=1))
+        free = np.flatnonzero((box_iou(tried, boxes) <= style.max_overlap).all(axis=1))
         if len(free) == 0:
             continue
         box = tried[free[0]]
@@ -126,17 +126,17 @@ def _draw(rng: np.random.Generator, patches: np.ndarray, split: Split, look: Loo
         instances[region] |= (inside > INK).astype(instances.dtype) << len(kept)
         kept.append(number)
         boxes = np.concatenate([boxes, box[None]])
-    canvas += rng.uniform(0, look.noise) * rng.standard_normal((size, size))
+    canvas += rng.uniform(0, style.noise) * rng.standard_normal((size, size))
     return _Drawn(to_bytes(canvas), instances, kept, boxes)
 
 
-def _background(rng: np.random.Generator, split: Split, look: Look) -> np.ndarray:
+def _background(rng: np.random.Generator, split: Split, style: SceneStyle) -> np.ndarray:
     """Slow shading, and on it fragments of digits, `(size, size)` in 0 to 1."""
-    size = look.size
+    size = style.size
     place = np.linspace(0, 3, size)
     blend = np.clip(1 - np.abs(place[:, None] - np.arange(4)), 0, 1)  # bilinear between 4 x 4 values
-    canvas = look.brightest_background * blend @ rng.uniform(size=(4, 4)) @ blend.T
-    for _ in range(rng.integers(look.fragments + 1)):
+    canvas = style.brightest_background * blend @ rng.uniform(size=(4, 4)) @ blend.T
+    for _ in range(rng.integers(style.fragments + 1)):
         source = split.images[rng.integers(len(split))] / 255
         row, column = rng.integers(4, source.shape[0] - FRAGMENT - 3, size=2)
         top, left = rng.integers(size - FRAGMENT + 1, size=2)

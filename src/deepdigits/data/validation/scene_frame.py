@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from deepdigits.data.digits.splits import Split
-from deepdigits.data.scenes.config import Look
+from deepdigits.data.scenes.config import SceneStyle
 from deepdigits.data.scenes.scenes import Scenes, box_iou, numbers_in_scene
 
 
-def digit_frame(scenes: Mapping[str, Scenes], origins: Mapping[str, Split], looks: Mapping[str, Look]) -> pd.DataFrame:
+def digit_frame(
+    scenes: Mapping[str, Scenes], origins: Mapping[str, Split], styles: Mapping[str, SceneStyle]
+) -> pd.DataFrame:
     """One row per digit.
 
     Columns: `digit` (split/scene/number), `split`, `label`; `width` and `height` of its box, and `margin` (pixels from
@@ -28,11 +30,11 @@ def digit_frame(scenes: Mapping[str, Scenes], origins: Mapping[str, Split], look
         elsewhere = set().union(*(hashes[other] for other in scenes if origins[other] is not origins[name]))
         columns = _of_split(name, one, origins[name])
         leaked = [pixels in elsewhere for pixels in hashes[name]]
-        parts.append(columns.assign(most_overlap=looks[name].max_overlap, leaked=leaked))
+        parts.append(columns.assign(most_overlap=styles[name].max_overlap, leaked=leaked))
     return pd.concat(parts, ignore_index=True)
 
 
-def scene_frame(scenes: Mapping[str, Scenes], looks: Mapping[str, Look]) -> pd.DataFrame:
+def scene_frame(scenes: Mapping[str, Scenes], styles: Mapping[str, SceneStyle]) -> pd.DataFrame:
     """One row per scene.
 
     Columns: `scene` (split/row), `split`; `digits`, and `most`, which it may have; of the pixels, 0 to 255, `mean` and
@@ -46,7 +48,7 @@ def scene_frame(scenes: Mapping[str, Scenes], looks: Mapping[str, Look]) -> pd.D
             "scene": [f"{name}/{row}" for row in range(len(one))],
             "split": name,
             "digits": np.bincount(one.scene, minlength=len(one)),
-            "most": looks[name].digits.most,
+            "most": styles[name].digits.most,
             "mean": pixels.mean(axis=1),
             "std": pixels.std(axis=1),
             "mask_mismatch": ((one.semantic > 0) != (one.instances > 0)).sum(axis=(1, 2)),

@@ -9,7 +9,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from torch import nn
 
-from deepdigits.nn.prediction import answered
+from deepdigits.nn.prediction import predict_batches
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -36,4 +36,4 @@ def scaled_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> f
 
 def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """Class scores float32 `(n, 10)` for uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
-    return answered(network, network, images)
+    return predict_batches(network, network, images)

@@ -62,7 +62,7 @@ class Classifier(pl.LightningModule):
         self.validated.append(self._answer(batch, "val"))
 
     def on_validation_epoch_end(self) -> None:
-        logits, labels = (torch.cat(parts).numpy() for parts in zip(*self.validated, strict=True))
+        logits, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self.validated, strict=True))
         self.validated.clear()
         self.log("val/loss", scaled_loss(logits, labels, fit_temperature(logits, labels)), prog_bar=True)
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
-from deepdigits.nn.prediction import answered
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
+from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.cnn.config import CnnNet
 
 
@@ -54,10 +54,10 @@ class Cnn(nn.Module):
 
 
 def load_cnn(path: Path) -> Cnn:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "cnn", CnnNet, Cnn)
 
 
 def features(network: Cnn, images: np.ndarray) -> np.ndarray:
     """The CNN's last hidden layer, float32 `(n, d)`, for uint8 images `(n, 28, 28)`."""
-    return answered(network, network.features, images)
+    return predict_batches(network, network.features, images)

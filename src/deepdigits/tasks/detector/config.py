@@ -12,7 +12,7 @@ from deepdigits.training.config import CycleFit
 
 class DetectorNet(Section):
     widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
-    most: Annotated[int, Field(ge=1, le=300)]
+    max_detections: Annotated[int, Field(ge=1, le=300)]
     nms_iou: Fraction
 
 

@@ -14,7 +14,7 @@ from deepdigits.core import paths
 from deepdigits.data.scenes.scenes import Scenes, load_scenes
 from deepdigits.plotting.plots import save_curves
 from deepdigits.tasks.config import Evaluate
-from deepdigits.tasks.detector.metrics import Found, detection_measures, match, precision_recall
+from deepdigits.tasks.detector.metrics import Detections, detection_measures, match, precision_recall
 from deepdigits.tasks.detector.network import Detector, best_cells, find_cells, find_digits, load_detector, two_guesses
 from deepdigits.tasks.detector.pictures import save_bars, save_detections
 from deepdigits.tasks.evaluation import SCENES, Evaluation
@@ -31,7 +31,7 @@ def evaluate(network: Detector, figures: Path, _config: Evaluate) -> dict[str, f
     measures = {"threshold": threshold}
     for name, prefix, find in (("test", "", find_digits), ("stress", "stress.", find_at_scales)):
         scenes = load_scenes(paths.scene_file(name))
-        found = Found(*find(network, scenes.images))
+        found = Detections(*find(network, scenes.images))
         measures |= {f"{prefix}{key}": value for key, value in detection_measures(scenes, found, threshold).items()}
         save_pictures(scenes, found, threshold, figures, name)
     save_bars([measures[f"ap.{digit}"] for digit in range(10)], figures / "by_digit.png", "Average precision by digit")
@@ -47,7 +47,7 @@ def find_at_scales(network: Detector, images: np.ndarray) -> tuple[np.ndarray, n
         scores, boxes = find_cells(network, small)
         parts.append((scores, boxes * factor))
     scores, boxes = (torch.cat(arrays, dim=1) for arrays in zip(*parts, strict=True))
-    boxes, scores, labels = two_guesses(*best_cells(scores, boxes, network.most, network.nms_iou))
+    boxes, scores, labels = two_guesses(*best_cells(scores, boxes, network.max_detections, network.nms_iou))
     return boxes.numpy(), scores.numpy(), labels.numpy()
 
 
@@ -58,7 +58,7 @@ def summary(measures: Mapping[str, Any]) -> str:
     )
 
 
-def save_pictures(scenes: Scenes, found: Found, threshold: float, figures: Path, name: str) -> None:
+def save_pictures(scenes: Scenes, found: Detections, threshold: float, figures: Path, name: str) -> None:
     matches = match(scenes, found)
     curves = {f"overlap {overlap}": precision_recall(matches, column) for overlap, column in OVERLAPS.items()}
     save_curves(
@@ -69,7 +69,7 @@ def save_pictures(scenes: Scenes, found: Found, threshold: float, figures: Path,
     save_detections(scenes, found, threshold, wrong, figures / f"{name}_errors.png")
 
 
-def scenes_with_errors(scenes: Scenes, found: Found, threshold: float) -> list[int]:
+def scenes_with_errors(scenes: Scenes, found: Detections, threshold: float) -> list[int]:
     """The first scenes in which a digit is missed or a box meets none."""
     matches = match(scenes, found)
     shown = matches.scores >= threshold

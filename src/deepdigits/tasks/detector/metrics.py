@@ -17,11 +17,11 @@ THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 RECALLS = np.linspace(0, 1, 101)
 # Sides of a digit's box in pixels, as the square root of its area; COCO's own limits are meant for photographs.
 SIZES = {"small": (0.0, 16.0), "medium": (16.0, 24.0), "large": (24.0, 1e5)}
-LEAST_SCORE = 1e-6  # a box below it is none
+EMPTY = 1e-6  # places that hold no box have a score below it
 
 
 @dataclass(frozen=True)
-class Found:
+class Detections:
     """What a detector answers: boxes float `(n, k, 4)` x, y, width, height in pixels; scores `(n, k)` in 0 to 1,
     0 where there is no box; labels int `(n, k)`."""
 
@@ -47,7 +47,7 @@ class Matches:
     there: np.ndarray
 
 
-def match(scenes: Scenes, found: Found) -> Matches:
+def match(scenes: Scenes, found: Detections) -> Matches:
     """Match by pycocotools."""
     judged = _judge(scenes, found, {"all": (0.0, 1e5)})
     parts = [item for item in judged.evalImgs if item is not None and len(item["dtScores"])]
@@ -91,7 +91,7 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np
     return result
 
 
-def detection_measures(scenes: Scenes, found: Found, threshold: float) -> dict[str, float]:
+def detection_measures(scenes: Scenes, found: Detections, threshold: float) -> dict[str, float]:
     """The figures of a detector, flat.
 
     `map` is COCO's mean over ten thresholds of overlap (0.5 to 0.95) and ten digits; `map_50`, `map_75`; `ap.D` by
@@ -134,7 +134,7 @@ def precision_recall(matches: Matches, column: int) -> tuple[list[float], list[f
     return recall.tolist(), precision.tolist()
 
 
-def _by_size(scenes: Scenes, found: Found) -> dict[str, float]:
+def _by_size(scenes: Scenes, found: Detections) -> dict[str, float]:
     judged = _judge(scenes, found, SIZES)
     with contextlib.redirect_stdout(io.StringIO()):
         judged.accumulate()
@@ -146,7 +146,7 @@ def _by_size(scenes: Scenes, found: Found) -> dict[str, float]:
     return means
 
 
-def _judge(scenes: Scenes, found: Found, sizes: dict[str, tuple[float, float]]) -> COCOeval:
+def _judge(scenes: Scenes, found: Detections, sizes: dict[str, tuple[float, float]]) -> COCOeval:
     sides = {"height": scenes.images.shape[1], "width": scenes.images.shape[2]}
     truth = COCO()
     digits = zip(scenes.scene.tolist(), scenes.boxes.tolist(), scenes.labels.tolist(), strict=True)
@@ -159,7 +159,7 @@ def _judge(scenes: Scenes, found: Found, sizes: dict[str, tuple[float, float]]) 
             for number, (row, box, label) in enumerate(digits, start=1)
         ],
     }
-    row, place = np.nonzero(found.scores >= LEAST_SCORE)
+    row, place = np.nonzero(found.scores >= EMPTY)
     table = np.column_stack([row, found.boxes[row, place], found.scores[row, place], found.labels[row, place]])
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
         truth.createIndex()

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE
 from deepdigits.nn.blocks import Backbone, convolution
 from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import to_unit
-from deepdigits.nn.restoring import load_network
 from deepdigits.tasks.detector.config import DetectorNet
 
 STRIDE = 4  # pixels of the scene to one cell of the map that answers
-REACH = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
+CENTER_RADIUS = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
 NOTHING = -1  # the label of an empty place in a list of digits
 BOX_WEIGHT = 2.0  # of the loss of boxes against that of scores
 LEAST_SCORE = 0.02  # a box below it is none
@@ -32,8 +32,8 @@ PRIOR = 0.01  # the score that every cell begins with
 
 
 class Detector(nn.Module):
-    """float32 `(n, 1, height, width)` in 0 to 1, sides multiples of 4 -> logits `(n, cells, 10)` and boxes
-    `(n, cells, 4)`, one per cell of 4 x 4 pixels, row by row.
+    """float32 `(n, 1, height, width)` in 0 to 1 -> logits `(n, cells, 10)` and boxes `(n, cells, 4)`, one per cell of
+    4 x 4 pixels, row by row; the last row and column may be cut off by the border.
 
     What the backbone's coarsest level sees is added to the one above it, and from there two heads answer. `threshold`
     is the score from which on a box is to be shown; it is found after training, and the weights file carries it.
@@ -43,7 +43,7 @@ class Detector(nn.Module):
 
     def __init__(self, config: DetectorNet):
         super().__init__()
-        self.most, self.nms_iou = config.most, config.nms_iou
+        self.max_detections, self.nms_iou = config.max_detections, config.nms_iou
         _, _, third, fourth = config.widths
         self.backbone = Backbone(config.widths)
         self.narrow = convolution(fourth, third, kernel=1)
@@ -62,14 +62,14 @@ class Detector(nn.Module):
         maps = self.joined(fine + F.interpolate(self.narrow(coarse), size=fine.shape[2:], mode="nearest"))
         logits = self.class_head(maps).flatten(2).transpose(1, 2)
         raw = self.box_head(maps).flatten(2).transpose(1, 2)
-        middle = cell_middles(fine.shape[2], fine.shape[3]) + raw[..., :2] * STRIDE
+        middle = cell_middles(fine.shape[2], fine.shape[3], raw.device) + raw[..., :2] * STRIDE
         size = STRIDE * raw[..., 2:].clamp(-4, 4).exp() * 4
         return logits, torch.cat([middle - size / 2, size], dim=2)
 
 
-def cell_middles(rows: int, columns: int) -> Tensor:
+def cell_middles(rows: int, columns: int, device: torch.device | None = None) -> Tensor:
     """x and y of the middle of every cell in pixels, `(rows * columns, 2)`."""
-    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    y, x = torch.meshgrid(*(torch.arange(count, device=device) for count in (rows, columns)), indexing="ij")
     return (torch.stack([x, y], dim=2).flatten(0, 1) + 0.5) * STRIDE
 
 
@@ -106,7 +106,7 @@ def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
     distance = (middles[None, :, None] - centres[:, None]).abs().amax(dim=3)  # (n, cells, digits)
     distance = distance.masked_fill((labels == NOTHING)[:, None], float("inf"))
     nearest, which = distance.min(dim=2)
-    return which.masked_fill(nearest > REACH * STRIDE, NOTHING)
+    return which.masked_fill(nearest > CENTER_RADIUS * STRIDE, NOTHING)
 
 
 def detection_loss(
@@ -129,12 +129,12 @@ def detection_loss(
     return score_loss, box_loss
 
 
-def best_cells(scores: Tensor, boxes: Tensor, most: int, nms_iou: float) -> tuple[Tensor, Tensor]:
-    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `most` best cells of each scene, best first; 0 where `has_box`
-    says no."""
-    best, order = scores.amax(dim=2).topk(min(most, scores.shape[1]), dim=1)
+def best_cells(scores: Tensor, boxes: Tensor, max_detections: int, nms_iou: float) -> tuple[Tensor, Tensor]:
+    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `max_detections` best cells of each scene, best first; 0 where
+    `has_box` says no."""
+    best, order = scores.amax(dim=2).topk(min(max_detections, scores.shape[1]), dim=1)
     scores, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (scores, boxes))
-    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool).tril(diagonal=-1)
+    better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool, device=boxes.device).tril(diagonal=-1)
     kept = has_box(best, boxes, better, nms_iou).unsqueeze(2)
     return scores * kept, boxes * kept
 
@@ -184,7 +184,7 @@ def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
     parts = []
     for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
         logits, boxes = network(to_unit(part))
-        parts.append(best_cells(logits.sigmoid(), boxes, network.most, network.nms_iou))
+        parts.append(best_cells(logits.sigmoid(), boxes, network.max_detections, network.nms_iou))
     scores, boxes = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
     return scores, boxes
 
@@ -193,11 +193,11 @@ def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
     """What is minimised, for digits float32 `(n, places, 5)`: label, x, y, width, height, the label `NOTHING` where
     there is none."""
     logits, found = net(images)
-    middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE)
+    middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE, images.device)
     scores, boxes = detection_loss(logits, found, digits[..., 1:], digits[..., 0].long(), middles)
     return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes}
 
 
 def load_detector(path: Path) -> Detector:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "detector", DetectorNet, Detector)

@@ -12,13 +12,13 @@ from matplotlib.patches import Patch, Rectangle
 
 from deepdigits.data.scenes.scenes import Scenes, box_iou
 from deepdigits.plotting.figures import save_figure
-from deepdigits.tasks.detector.metrics import Found
+from deepdigits.tasks.detector.metrics import Detections
 
 HIT, MISS, FALSE_ALARM = "#2fbf71", "#ffb000", "#ff4d4d"
 COLOURS = "tab10"
 
 
-def save_detections(scenes: Scenes, found: Found, threshold: float, rows: Sequence[int], path: Path) -> None:
+def save_detections(scenes: Scenes, found: Detections, threshold: float, rows: Sequence[int], path: Path) -> None:
     """Scenes with the boxes of a score of `threshold` or more: digits found, digits missed, false alarms."""
     columns = 6
     figure = Figure(figsize=(columns * 2.1, -(-len(rows) // columns) * 2.1 + 0.6), layout="constrained")

@@ -20,7 +20,7 @@ from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.contract import EvaluationResult, Interface, Judges, Rows, Statistic, Task
 from deepdigits.tasks.detector.evaluation import EVALUATION
-from deepdigits.tasks.detector.metrics import Found, average_precision, detection_measures, match
+from deepdigits.tasks.detector.metrics import Detections, average_precision, detection_measures, match
 from deepdigits.tasks.detector.network import Detector, has_box, two_guesses
 
 
@@ -57,7 +57,7 @@ def score(detector: OnnxNetwork, splits: Mapping[str, Scenes], _judges: Judges, 
     scenes = splits["test"]
     answers = detector.answer({"images": scenes.images})
     guesses = two_guesses(torch.from_numpy(answers["scores"]), torch.from_numpy(answers["boxes"]))
-    found = Found(*(array.numpy() for array in guesses))
+    found = Detections(*(array.numpy() for array in guesses))
     shown = answers["shown"]
     threshold = float(found.scores[:, : shown.shape[1]][shown].min(initial=1.0))
     matches = match(scenes, found)

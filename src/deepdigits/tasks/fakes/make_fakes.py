@@ -10,7 +10,7 @@ from deepdigits.tasks.gan.network import draw_images, load_generator
 from deepdigits.tasks.swap.network import load_swapper, other_digits, swap_digits
 
 
-def forge(split: Split, seed: int) -> np.ndarray:
+def make_fakes(split: Split, seed: int) -> np.ndarray:
     """One fake for each image, uint8 `(n, 28, 28)`: the even ones drawn from noise as the same digit, the odd ones
     swapped from the image to another."""
     generator, swapper = load_generator(weights_file("gan")), load_swapper(weights_file("swap"))
@@ -21,4 +21,4 @@ def forge(split: Split, seed: int) -> np.ndarray:
 
 def real_and_fake(split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 `(2 n, 28, 28)`, the real ones first, and which are fakes, int64 `(2 n,)`."""
-    return np.concatenate([split.images, forge(split, seed)]), np.repeat(np.arange(2), len(split))
+    return np.concatenate([split.images, make_fakes(split, seed)]), np.repeat(np.arange(2), len(split))

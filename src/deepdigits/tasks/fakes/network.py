@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.nn.blocks import convolution
-from deepdigits.nn.prediction import answered
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
+from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.fakes.config import FakesNet
 
 
@@ -45,9 +45,9 @@ def losses(net: nn.Module, images: Tensor, fake: Tensor) -> dict[str, Tensor]:
 
 def fake_probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """How likely each of images uint8 `(n, 28, 28)` is a fake, where half of them are, float32 `(n,)`."""
-    return answered(network, lambda part: network(part).sigmoid(), images)
+    return predict_batches(network, lambda part: network(part).sigmoid(), images)
 
 
 def load_fakes_detector(path: Path) -> FakesDetector:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "fakes", FakesNet, FakesDetector)

@@ -41,7 +41,7 @@ class ExportedFakesDetector(Exported):
 
 def golden_inputs(count: int) -> Arrays:
     images, _ = real_and_fake(load_split(paths.split_file("validation")), SEED)
-    return {"images": images[:: len(images) // count][:count]}
+    return {"images": images[:: max(1, len(images) // count)][:count]}
 
 
 def score(fakes: OnnxNetwork, splits: Mapping[str, Split], judges: Judges, _config: Evaluate) -> EvaluationResult:

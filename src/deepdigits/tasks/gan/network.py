@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from deepdigits.core.pixels import to_bytes
 from deepdigits.nn.blocks import strided
 from deepdigits.nn.contrast import CLASSES
-from deepdigits.nn.prediction import answered
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
+from deepdigits.nn.prediction import device_of, predict_batches
 from deepdigits.tasks.gan.config import GanNet
 
 BATCH = 1000  # images drawn at once
@@ -80,7 +80,9 @@ def class_noise(samples_per_class: int, noise_dim: int, seed: int) -> tuple[Tens
 def generate(generator: nn.Module, noise: Tensor, digits: Tensor) -> np.ndarray:
     """Images uint8 `(n, 28, 28)` from a generator, which is put in evaluation mode."""
     generator.eval()
-    parts = [generator(z, y) for z, y in zip(noise.split(BATCH), digits.split(BATCH), strict=True)]
+    device = device_of(generator)
+    pairs = zip(noise.split(BATCH), digits.split(BATCH), strict=True)
+    parts = [generator(z.to(device), y.to(device)).cpu() for z, y in pairs]
     return to_bytes(torch.cat(parts).squeeze(1).numpy())
 
 
@@ -92,7 +94,7 @@ def draw_images(generator: Generator, labels: np.ndarray, seed: int) -> np.ndarr
 
 def scores(discriminator: nn.Module, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
     """Discriminator logits float32 `(n,)` of uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
-    return answered(discriminator, discriminator, images, digits)
+    return predict_batches(discriminator, discriminator, images, digits)
 
 
 def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -108,10 +110,10 @@ def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, T
 
 
 def load_generator(path: Path) -> Generator:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "generator", GanNet, Generator)
 
 
 def load_discriminator(path: Path) -> Discriminator:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "discriminator", GanNet, Discriminator)

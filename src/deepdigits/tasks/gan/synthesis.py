@@ -14,7 +14,7 @@ from torch.optim import Adam
 from deepdigits.data.digits.splits import Split
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.prediction import to_unit
-from deepdigits.tasks.classification.trials import keep_silent, train_for_trial
+from deepdigits.tasks.classification.fit_classifier import fit_classifier, ignore_epoch
 from deepdigits.tasks.cnn.training import cnn_to_train
 from deepdigits.tasks.config import FreshDiscriminator, Synthetic
 from deepdigits.tasks.gan.config import GanNet
@@ -53,7 +53,7 @@ def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module
     for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
         labels = np.arange(count) % CLASSES
         splits.append(Split(draw(labels, seed + part), labels))
-    return train_for_trial(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, keep_silent)
+    return fit_classifier(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, ignore_epoch)
 
 
 def fresh_discriminator(

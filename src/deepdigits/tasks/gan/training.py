@@ -45,8 +45,8 @@ class ConditionalGan(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         real, digits = batch
         optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
-        noise = torch.randn(len(real), self.config.net.noise_dim)
-        fake_digits = torch.randint(CLASSES, (len(real),))
+        noise = torch.randn(len(real), self.config.net.noise_dim).to(real)
+        fake_digits = torch.randint(CLASSES, (len(real),)).to(digits.device)
         fake = self.generator(noise, fake_digits)
 
         loss_d = F.softplus(self.discriminator(fake.detach(), fake_digits)).mean()

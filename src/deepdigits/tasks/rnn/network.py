@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
 from deepdigits.tasks.rnn.config import RnnNet
 from deepdigits.tasks.rnn.s4d import PixelRnn
 
@@ -50,5 +50,5 @@ def make_rnn(config: RnnNet) -> nn.Module:
 
 
 def load_rnn(path: Path) -> nn.Module:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "rnn", RnnNet, make_rnn)

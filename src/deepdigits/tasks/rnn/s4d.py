@@ -37,14 +37,15 @@ class DiagonalRecurrence(nn.Module):
         channels, count, steps = sequence.shape
         side = math.isqrt(steps)
         blocks = sequence.view(channels, count * side, side)
-        lag = torch.arange(side)[None, :] - torch.arange(side)[:, None]
+        instants = torch.arange(side, device=sequence.device)
+        lag = instants[None, :] - instants[:, None]
 
         weights = self._read_out_weights(side + 1)  # (channels, 2 * states, side + 1): lag 0 to side
         kernel = weights[:, :STATES].sum(dim=1)  # the answer to one impulse
-        inside = kernel[:, lag.clamp(min=0)] * (lag >= 0) + self.skip * torch.eye(side)
+        inside = kernel[:, lag.clamp(min=0)] * (lag >= 0) + self.skip * torch.eye(side, device=sequence.device)
         local = torch.bmm(blocks, inside)
 
-        to_end = torch.cat([*self._powers(torch.arange(side - 1, -1, -1))], dim=1)  # (channels, 2 * states, side)
+        to_end = torch.cat([*self._powers(instants.flip(0))], dim=1)  # (channels, 2 * states, side)
         ends = torch.bmm(to_end, blocks.transpose(1, 2)).view(channels, 2, STATES, count, side)
         carried = self._carry(ends, side, lag).view(channels, 2 * STATES, count * side)
         out = torch.baddbmm(local, carried.transpose(1, 2), weights[:, :, 1:])
@@ -60,7 +61,7 @@ class DiagonalRecurrence(nn.Module):
 
     def _read_out_weights(self, length: int) -> Tensor:
         """What a state adds to the output after 0 to length - 1 instants, for its real and its imaginary part."""
-        real, imaginary = self._powers(torch.arange(length))
+        real, imaginary = self._powers(torch.arange(length, device=self.log_step.device))
         c_real, c_imaginary = (2 * torch.exp(self.log_step) * self.read_out).unsqueeze(3)
         return torch.cat([c_real * real - c_imaginary * imaginary, -c_real * imaginary - c_imaginary * real], dim=1)
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE
 from deepdigits.nn.blocks import Backbone, convolution
-from deepdigits.nn.prediction import answered
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
+from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.segmenter.config import SegmenterNet
 
 CLASSES = 11  # background and ten digits
@@ -30,9 +30,9 @@ class Segmenter(nn.Module):
         super().__init__()
         first, second, third, fourth = config.widths
         self.backbone = Backbone(config.widths)
-        self.back3 = _Back(fourth, third)
-        self.back2 = _Back(third, second)
-        self.back1 = _Back(second, first)
+        self.back3 = UpBlock(fourth, third)
+        self.back2 = UpBlock(third, second)
+        self.back1 = UpBlock(second, first)
         self.head = nn.Conv2d(first, CLASSES, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -42,7 +42,7 @@ class Segmenter(nn.Module):
         return logits
 
 
-class _Back(nn.Module):
+class UpBlock(nn.Module):
     """One level up: the coarser map, narrowed and enlarged, is added to the finer one."""
 
     def __init__(self, coarse: int, fine: int):
@@ -76,7 +76,9 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
 
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:
     """The class of every pixel, uint8 0 to 10 `(n, height, width)`, of scenes uint8 `(n, height, width)`."""
-    return answered(network, lambda part: network(part).argmax(dim=1).to(torch.uint8), images, at_once=SCENES_AT_ONCE)
+    return predict_batches(
+        network, lambda part: network(part).argmax(dim=1).to(torch.uint8), images, at_once=SCENES_AT_ONCE
+    )
 
 
 def losses(net: nn.Module, images: Tensor, semantic: Tensor) -> dict[str, Tensor]:
@@ -85,5 +87,5 @@ def losses(net: nn.Module, images: Tensor, semantic: Tensor) -> dict[str, Tensor
 
 
 def load_segmenter(path: Path) -> Segmenter:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "segmenter", SegmenterNet, Segmenter)

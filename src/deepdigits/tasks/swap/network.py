@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from deepdigits.core.pixels import to_bytes
 from deepdigits.nn.blocks import strided
 from deepdigits.nn.contrast import CLASSES
-from deepdigits.nn.prediction import answered
-from deepdigits.nn.restoring import load_network
+from deepdigits.nn.loading import load_network
+from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.gan.network import Generator
 from deepdigits.tasks.swap.config import SwapNet
 
@@ -51,7 +51,7 @@ class StyleEncoder(nn.Module):
 
     Each number of a code is rounded to one of `levels` steps, and gradients pass as if it were not (finite scalar
     quantization: Mentzer et al., 2023, arXiv:2309.15505). Where codes were not rounded, the identity would hide in
-    their last digits, from the spy of training but not from a larger one.
+    their last digits, from the latent_discriminator of training but not from a larger one.
     """
 
     def __init__(self, config: SwapNet):
@@ -85,21 +85,21 @@ class Reader(nn.Module):
 
 def swap_digits(network: Swapper, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
     """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int64 `(n,)`."""
-    return to_bytes(answered(network, network, images, digits).squeeze(1))
+    return to_bytes(predict_batches(network, network, images, digits).squeeze(1))
 
 
 def style_codes(network: Swapper, images: np.ndarray) -> np.ndarray:
     """Style codes float32 `(n, d)` of images uint8 `(n, 28, 28)`."""
-    return answered(network, network.style, images)
+    return predict_batches(network, network.style, images)
 
 
 def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
     """What the swap's own reader sees, int64 `(n,)`, in images uint8 `(n, 28, 28)`."""
-    return answered(network, lambda part: network.reader(part).argmax(dim=1), images)
+    return predict_batches(network, lambda part: network.reader(part).argmax(dim=1), images)
 
 
 def load_swapper(path: Path) -> Swapper:
-    """Rebuild the network from its file; see `deepdigits.nn.restoring.load_network`."""
+    """Rebuild the network from its file; see `deepdigits.nn.loading.load_network`."""
     return load_network(path, "swap", SwapNet, Swapper)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from deepdigits.tasks.swap.config import TrainSwap
 from deepdigits.tasks.swap.network import Swapper
 
 REMEMBERED = 1024  # style codes of each digit, the latest
-SPY_WIDTH, SPY_STEPS, SPY_BATCH, SPY_RATE = 256, 4, 1024, 1e-3
+LATENT_WIDTH, LATENT_STEPS, LATENT_BATCH, LATENT_RATE = 256, 4, 1024, 1e-3
 R1_GAMMA, R1_EVERY = 1.0, 8  # of the discriminator's gradient penalty, as in the GAN
 BETAS = (0.5, 0.99)
 
@@ -28,9 +29,9 @@ class SwapTraining(pl.LightningModule):
     R1, as in the GAN), slant and thickness are as unusual for the new digit as the source's for its own,
     and the way back gives the source again.
 
-    A style code keeps the identity secret if a spy, a classifier of codes, is left undecided (Fader Networks: Lample et
-    al., 2017, arXiv:1706.00409). The spy learns from many remembered codes of each digit, several steps for each one of
-    the encoder; a spy that saw only the batch would always be late.
+    A style code keeps the identity secret if the latent discriminator, a classifier of codes, is left undecided (Fader
+    Networks: Lample et al., 2017, arXiv:1706.00409). It learns from many remembered codes of each digit, several steps
+    for each step of the encoder; with the codes of one batch alone it would always lag behind.
 
     Args:
         config: params.yaml's section.
@@ -46,24 +47,24 @@ class SwapTraining(pl.LightningModule):
         self.config, style = config, config.net.gan.noise_dim
         self.net = Swapper(config.net)
         self.discriminator = Discriminator(config.net.gan)
-        self.spy = nn.Sequential(
-            nn.Linear(style, SPY_WIDTH),
+        self.latent_discriminator = nn.Sequential(
+            nn.Linear(style, LATENT_WIDTH),
             nn.ReLU(),
-            nn.Linear(SPY_WIDTH, SPY_WIDTH),
+            nn.Linear(LATENT_WIDTH, LATENT_WIDTH),
             nn.ReLU(),
-            nn.Linear(SPY_WIDTH, CLASSES),
+            nn.Linear(LATENT_WIDTH, CLASSES),
         )
         self.register_buffer("usual", usual)
         self.register_buffer("remembered", torch.zeros(CLASSES, REMEMBERED, style))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, digits = batch
-        others = (digits + torch.randint(1, CLASSES, digits.shape)) % CLASSES
-        own, judges, spy = self.optimizers()  # type: ignore[attr-defined]
+        others = (digits + torch.randint(1, CLASSES, digits.shape).to(digits.device)) % CLASSES
+        own, judges, latent_discriminator = self.optimizers()  # type: ignore[attr-defined]
         codes = self.net.encoder(images, digits)
         again, swapped = self.net.generator(codes.repeat(2, 1), torch.cat([digits, others])).chunk(2)
-        for _ in range(SPY_STEPS):
-            self._step(spy, self._spy_loss())
+        for _ in range(LATENT_STEPS):
+            self._step(latent_discriminator, self._latent_loss())
         penalty = R1_GAMMA / 2 * R1_EVERY if batch_index % R1_EVERY == 0 else 0.0
         self._step(judges, self._judges_loss(images, digits, swapped.detach(), others, penalty))
         self.toggle_optimizer(own)  # spares the gradients of the judges' weights
@@ -77,7 +78,7 @@ class SwapTraining(pl.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
         images, digits = batch
-        others = (digits + 1 + torch.arange(len(digits)) % (CLASSES - 1)) % CLASSES
+        others = (digits + 1 + torch.arange(len(digits), device=digits.device) % (CLASSES - 1)) % CLASSES
         codes = self.net.encoder(images, digits)
         again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
         losses = self._losses(images, digits, codes, again, swapped, others)
@@ -94,8 +95,8 @@ class SwapTraining(pl.LightningModule):
         make = partial(AdamW, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay, fused=True)
         optimizers = [make(group) for group in groups]
         schedules = [LambdaLR(optimizer, self._rate) for optimizer in optimizers]
-        # The spy stays as quick as it is: it has to keep up with the encoder to the end.
-        return [*optimizers, Adam(self.spy.parameters(), lr=SPY_RATE, fused=True)], schedules
+        # The latent_discriminator stays as quick as it is: it has to keep up with the encoder to the end.
+        return [*optimizers, Adam(self.latent_discriminator.parameters(), lr=LATENT_RATE, fused=True)], schedules
 
     def _rate(self, step: int) -> float:
         """Full for the first half, then falling to a fiftieth in a line."""
@@ -112,7 +113,7 @@ class SwapTraining(pl.LightningModule):
             "identity": F.cross_entropy(self.net.reader(swapped), others),
             "realism": F.softplus(-self.discriminator(swapped, others)).mean(),
             "style": F.mse_loss(self._unusual(swapped, others), self._unusual(images, digits)),
-            "secrecy": -self.spy(codes).log_softmax(dim=1).mean() - torch.tensor(CLASSES).log(),
+            "secrecy": -self.latent_discriminator(codes).log_softmax(dim=1).mean() - math.log(CLASSES),
         }
         weights = self.config.weights.model_dump()
         return {"loss": torch.stack([weights[name] * value for name, value in found.items()]).sum(), **found}
@@ -133,10 +134,10 @@ class SwapTraining(pl.LightningModule):
             loss = loss + penalty * slope.square().sum(dim=(1, 2, 3)).mean()
         return loss + F.cross_entropy(self.net.reader(images), digits)
 
-    def _spy_loss(self) -> Tensor:
-        drawn = torch.randint(CLASSES * REMEMBERED, (SPY_BATCH,))
+    def _latent_loss(self) -> Tensor:
+        drawn = torch.randint(CLASSES * REMEMBERED, (LATENT_BATCH,)).to(self.remembered.device)
         codes, digits = self.remembered.flatten(0, 1)[drawn], drawn // REMEMBERED
-        return F.cross_entropy(self.spy(codes), digits)
+        return F.cross_entropy(self.latent_discriminator(codes), digits)
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()

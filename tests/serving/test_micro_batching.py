@@ -13,9 +13,9 @@ from starlette.testclient import TestClient
 
 from deepdigits.serving.bodies import ClassifyBody
 from deepdigits.serving.champions import Served
+from deepdigits.serving.micro_batching import MOST, MicroBatcher
 from deepdigits.serving.problems import Problem
 from deepdigits.serving.reading import parse_json
-from deepdigits.serving.together import MOST, Together
 
 RNG = np.random.default_rng(0)
 RIGHT = RNG.integers(0, 256, (3, 28, 28)).tolist()
@@ -24,7 +24,7 @@ RIGHT = RNG.integers(0, 256, (3, 28, 28)).tolist()
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])
 def test_an_answer_does_not_depend_on_the_images_beside_it(served: dict[str, Served], kind: str) -> None:
     network = served[kind].network
-    assert isinstance(network, Together)
+    assert isinstance(network, MicroBatcher)
     images = RNG.integers(0, 256, (64, 28, 28)).astype(np.uint8)
     alone = np.concatenate([network.answer(images[[row]]) for row in range(64)])
     for size in (2, 3, 5, 17, 64):
@@ -41,7 +41,7 @@ def test_requests_that_wait_are_answered_in_few_runs_and_each_gets_its_own() -> 
         return images[:, 0, 0]
 
     async def ask() -> list[np.ndarray]:
-        together = Together(answer)
+        together = MicroBatcher(answer)
         requests = [np.full((1 + number % 3, 28, 28), number) for number in range(200)]
         asked = [asyncio.create_task(together(images)) for images in requests]
         await asyncio.sleep(0.05)
@@ -61,7 +61,7 @@ def test_a_failure_reaches_those_who_asked_and_the_next_are_answered() -> None:
         return images[:, 0, 0]
 
     async def ask() -> None:
-        together = Together(answer)
+        together = MicroBatcher(answer)
         with pytest.raises(ValueError, match="broken"):
             await together(np.full((1, 28, 28), 2))
         gone = asyncio.create_task(together(np.ones((1, 28, 28))))

@@ -19,7 +19,7 @@ from deepdigits.training.trainer import OnEpoch
 from deepdigits.training.weights import part_of
 
 
-def train_for_trial(
+def fit_classifier(
     make: Callable[[], Classifier], train: Split, validation: Split, config: Fit, on_epoch: OnEpoch
 ) -> nn.Module:
     """The network of the best epoch by `validation`, in evaluation mode; `make` is called once the seed is set."""
@@ -34,5 +34,5 @@ def train_for_trial(
     return module.net.eval()
 
 
-def keep_silent(_epoch: int, _metrics: dict[str, float]) -> None:
+def ignore_epoch(_epoch: int, _metrics: dict[str, float]) -> None:
     """For `on_epoch` where nobody reads along."""

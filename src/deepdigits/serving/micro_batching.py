@@ -14,7 +14,7 @@ MOST = 256  # images in one run, where more than one request is in it
 MOST_WAITING = 512  # requests
 
 
-class Together:
+class MicroBatcher:
     """Wraps a function of images `(n, 28, 28)` that answers with one row for each.
 
     All of an object's calls come from one event loop. ONNX Runtime's answer to an image does not depend on the images
