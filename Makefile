@@ -1,24 +1,26 @@
-# `make help` lists what there is. Everything runs in .venv, made from requirements.lock.
+# `make help` lists the targets. Everything runs in .venv, which is built from requirements.lock.
 
 PYTHON  ?= python3
 PROFILE ?= default
 PORT    ?= 5000
-# Where pip looks for torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
+# An index where pip finds torch besides PyPI, e.g. https://download.pytorch.org/whl/cpu for the small CPU build.
 TORCH_INDEX ?=
 
 MODELS := cnn rnn gan detector segmenter swap fakes
+PACKAGED = $(patsubst models/%/package.json,%,$(wildcard $(MODELS:%=models/%/package.json)))
 DATASET ?= $(or $(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
 
-# How many of the trainings that need no other model run at once. If one fails, the others finish all the same (xargs
-# would stop at an exit code of 255, which is DVC's).
+# How many trainings run in parallel, among those that need no other model. If one fails, the others still finish: DVC
+# exits with 255, at which xargs would stop, so the command maps it to 1.
 JOBS ?= 1
 INDEPENDENT     := train_cnn train_rnn train_gan
 INDEPENDENT_ALL := $(INDEPENDENT) pipelines/scenes/dvc.yaml:train_detector pipelines/handwriting/dvc.yaml:train_swap
-# DVC gives up after three seconds if another process holds its lock, which on a busy machine would lose a training.
+# By default DVC gives up after three seconds if another process holds its lock. On a busy machine, that can lose a
+# training.
 DVC := dvc --wait-for-lock
 
-# Run pipelines $(1); with JOBS, first the trainings $(2), which need the data of the stages $(3). A model below a floor
-# is refused by its package stage alone (--keep-going), and the summary says which.
+# Run the pipelines $(1). With JOBS, first run the trainings $(2), which need the data of the stages $(3). If a model is
+# below a floor, only its package stage fails (--keep-going), and the summary names the model.
 define run
 	@$(PREPARE) cd $(DIR) || exit; status=0; \
 	if [ "$(JOBS)" != 1 ]; then $(DVC) repro $(3) && printf '%s\n' $(2) \
@@ -36,8 +38,8 @@ endif
 
 VENV := .venv
 PIP  := $(VENV)/bin/pip install --quiet --disable-pip-version-check
-# The environment is rebuilt when the lock or the package's metadata change, not when their time stamps do; and when the
-# folder was moved or renamed, since its programs name it.
+# The environment is rebuilt when the content of the lock or of the package's metadata changes, whatever their
+# timestamps; and when the folder is moved or renamed, since the scripts in it contain its path.
 STAMP := $(VENV)/installed-$(shell { pwd -P; cat requirements.lock pyproject.toml; } | cksum | tr -d ' ')
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -48,15 +50,15 @@ export ORT_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
 
-# The user of a container may have no name and no home, for which DVC and other libraries ask.
+# DVC and other libraries need a user name and a home folder, which the user of a container may not have.
 LOGNAME ?= $(or $(shell id -un 2>/dev/null),nobody)
 HOME    ?= $(CURDIR)/.cache/home
 export LOGNAME HOME
 
-# What git sets for a hook, an alias or a rebase names the repository that runs it, not the copies that we work in.
+# For a hook, an alias or a rebase, git sets variables that name the calling repository, not the copies we work in.
 unexport GIT_QUARANTINE_PATH $(shell git rev-parse --local-env-vars 2>/dev/null)
 
-# A mirror given as a folder means the same from every working copy. Its name may have spaces, or begin with ~/.
+# A mirror folder is made absolute, so that every working copy finds it. Its name may have spaces or start with ~/.
 ifneq ($(MNIST_MIRROR),)
 override MNIST_MIRROR := $(shell mirror='$(subst ','\'',$(value MNIST_MIRROR))'; \
 	case $$mirror in ("~/"*) mirror=$$HOME/$$(printf %s "$$mirror" | cut -c 3-);; esac; \
@@ -70,10 +72,10 @@ endif
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: trainings at once)
+repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: in parallel)
 	$(call run,dvc.yaml,$(INDEPENDENT),validate)
 
-repro-all: $(STAMP) ## The same, and the pipelines of scenes and handwriting
+repro-all: $(STAMP) ## Run the main pipeline and those of scenes and handwriting
 	$(call run,--all-pipelines,$(INDEPENDENT_ALL),validate pipelines/scenes/dvc.yaml:validate_scenes)
 
 test: $(STAMP) ## Run the whole test suite
@@ -86,36 +88,36 @@ lint: $(STAMP) ## Check style, types, layers and the workflow file
 	@lint-imports --no-cache
 	@check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-format: $(STAMP) ## Put the code in ruff's format
+format: $(STAMP) ## Fix and format the code with ruff
 	@ruff check --fix .
 	@ruff format .
 
-ui: $(STAMP) ## Look at runs and models in the MLflow UI (PORT=5000)
+ui: $(STAMP) ## Browse runs and models in the MLflow UI (PORT=5000)
 	@cd $(DIR) && deepdigits ui --port $(PORT)
 
-promote: $(STAMP) ## Hold every candidate against its champion; NAME=mnist-cnn for one
-	@status=0; for name in $(or $(NAME),$(MODELS:%=$(DATASET)-%)); do \
+promote: $(STAMP) ## Compare every candidate with its champion; NAME=mnist-cnn for one
+	@status=0; for name in $(or $(NAME),$(PACKAGED:%=$(DATASET)-%)); do \
 	    deepdigits promote $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
 	done; exit $$status
 
 serve: $(STAMP) ## Serve the champions, with a page to draw on (PORT=5000)
 	@deepdigits serve --port $(PORT)
 
-bench: $(STAMP) ## Compare speed with peers, in a quarter of an hour; renews benchmarks/RESULTS.md (needs make repro)
+bench: $(STAMP) ## Compare speed with peers, in 15 minutes; updates benchmarks/RESULTS.md (needs make repro)
 	@for name in input training gan inference overhead; do python -m benchmarks.$$name || exit 1; done
 	@python -m benchmarks.report
 
-seeds: $(STAMP) ## Train all models with other seeds, and badly, and judge them; an hour each; renews benchmarks/RESULTS.md
+seeds: $(STAMP) ## Train and judge all models with other seeds, and badly (an hour each); updates benchmarks/RESULTS.md
 	@python -m benchmarks.seeds
 	@python -m benchmarks.report
 
-lock: ## Bring requirements.lock in line with pyproject.toml (ARGS=--upgrade: with the newest releases)
+lock: ## Update requirements.lock to match pyproject.toml (ARGS=--upgrade: to the newest releases)
 	@rm -rf build/lock && $(PYTHON) -m venv build/lock
 	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@cp requirements.lock build/lock/all
 	@build/lock/bin/uv pip compile --quiet --python build/lock/bin/python --universal --python-version 3.11 --extra dev \
 	    --extra serve --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
-	@# The lock names torch's release, not one build of it: no hash of its files, none of the CUDA packages of a GPU build.
+	@# Pin torch's release, not one of its builds: omit the hashes of its files, and the CUDA packages of a GPU build.
 	@awk '/^[a-z]/ {torch = /^torch==/; keep = !/^(torch==|nvidia|cuda|triton)/; if (torch) print $$1} keep' build/lock/all \
 	    > requirements.lock
 	@rm -rf build/lock
@@ -128,8 +130,8 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; found " + sys.version.split()[0] + ". Set PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned dependencies; this takes a few minutes."
-	@# First the backend, by which the rest is built. Then everything but torch, by hash. Then torch by its release, since
-	@# each build of it has other hashes; what it needs is there by now, but for the CUDA packages of a GPU build.
+	@# First install the build backend, then everything except torch, by hash. Then install torch by release, since the
+	@# hashes differ between its builds. By then only the CUDA packages of a GPU build are missing of what it needs.
 	@sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock > $(VENV)/backend.txt
 	@sed '/^torch==/d' requirements.lock > $(VENV)/hashed.txt
 	@$(PIP) --no-deps --require-hashes -r $(VENV)/backend.txt

@@ -1,1 +1,1 @@
-import deepdigits  # noqa: F401  # before ONNX Runtime and MLflow, since it switches their telemetry off
+import deepdigits  # noqa: F401  # before ONNX Runtime and MLflow, to disable their telemetry

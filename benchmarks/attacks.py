@@ -1,7 +1,7 @@
-"""How long `/healthz` takes while a server is given what is costly to read.
+"""Measures how long `/healthz` takes while a server receives requests that are costly to read.
 
-python -m benchmarks.attacks PORT PID: against a server on this machine, by port and process. Four clients at once send
-each attack for ten seconds, while the health check is asked a hundred times a second.
+Run `python -m benchmarks.attacks PORT PID` with the port and process ID of a server on this machine. Four concurrent
+clients send each attack for ten seconds, while the health check is requested a hundred times a second.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Attack:
 
 
 def progressive_jpeg(scans: int = 4000) -> bytes:
-    """A blank picture of 70 KB whose last scan is repeated."""
+    """A blank 70 KB picture that repeats its last scan."""
     buffer = io.BytesIO()
     Image.new("L", (1900, 1900), 255).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()
@@ -63,7 +63,7 @@ def wrong_numbers() -> Attack:
 
 
 def many_swaps() -> Attack:
-    """A right request with a long answer."""
+    """A valid request with a long response."""
     body = json.dumps({"images": np.full((256, 28, 28), 7).tolist()}).encode()
     return Attack("/v1/swap", "application/json", body)
 
@@ -79,7 +79,7 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
 
 
 def send(port: int, attack: Attack) -> int:
-    """The status of its answer."""
+    """Send an attack and return the status of the response."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
         connection.request("POST", attack.path, attack.body, {"Content-Type": attack.content_type})
@@ -91,7 +91,7 @@ def send(port: int, attack: Attack) -> int:
 
 
 def fire(port: int, name: str, seconds: float) -> dict[str, int]:
-    """Send an attack again and again; how often each status came back."""
+    """Send an attack repeatedly and count the statuses that come back."""
     attack, statuses, end = ATTACKS[name](), collections.Counter[str](), time.monotonic() + seconds
 
     def client() -> None:
@@ -110,7 +110,7 @@ def fire(port: int, name: str, seconds: float) -> dict[str, int]:
 
 
 def health(port: int, until: Callable[[], bool]) -> np.ndarray:
-    """Milliseconds of each answer of the health check, asked until it may end."""
+    """Latencies of the health check in milliseconds, requested until `until` returns true."""
     connection, taken = http.client.HTTPConnection("127.0.0.1", port, timeout=120), []
     while not until():
         start = time.perf_counter()
@@ -123,7 +123,7 @@ def health(port: int, until: Callable[[], bool]) -> np.ndarray:
 
 
 def under(port: int, name: str, seconds: float = SECONDS) -> tuple[np.ndarray, dict[str, int]]:
-    """The health check's times while another process attacks, and what that one was answered."""
+    """Latencies of the health check while another process attacks, and the statuses the attacker received."""
     command = [sys.executable, "-m", "benchmarks.attacks", "fire", str(port), name, str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attacker:
         taken = health(port, lambda: attacker.poll() is not None)
@@ -132,10 +132,10 @@ def under(port: int, name: str, seconds: float = SECONDS) -> tuple[np.ndarray, d
 
 
 def memory(process: psutil.Process) -> int:
-    """Bytes of a server and of the processes below it that belong to no other."""
+    """Bytes of memory that only a server and its descendant processes use (USS)."""
     total = process.memory_full_info().uss
     for one in process.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # one that read a request has been killed
+        with contextlib.suppress(psutil.NoSuchProcess):  # a reader process was killed meanwhile
             total += one.memory_full_info().uss
     return int(total)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: data, timing in alternation, and rows that end in RESULTS.md."""
+"""Shared by the benchmarks: data, alternating timings, and the rows that end up in RESULTS.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESULTS = Path("benchmarks/results")
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: what was measured of us and of the peer, with units, and what must hold."""
+    """One comparison: our figure and the peer's, with units, and the target."""
 
     what: str
     ours: str
@@ -58,7 +58,10 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each, run in turns so that a slow spell of the machine meets all; one round to warm up."""
+    """Return the median seconds of each work.
+
+    They run in turns, so that a slow spell of the machine affects all of them. One extra round warms up.
+    """
     for work in works.values():
         work()
     taken: dict[str, list[float]] = {name: [] for name in works}
@@ -69,7 +72,7 @@ def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 
 
 def record(name: str, rows: list[Row]) -> None:
-    """Print the rows, keep them for RESULTS.md with machine, versions and date."""
+    """Print the rows and store them for RESULTS.md, with machine, versions and date."""
     table = Table("", "ours", "peer", "ratio", "target", "", title=name)
     for row in rows:
         verdict = "" if row.target in ("", "reported") else "met" if row.met else "MISSED"
@@ -79,7 +82,7 @@ def record(name: str, rows: list[Row]) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Where and when: processor, cores, threads, versions, date."""
+    """Where and when a benchmark ran: processor, cores, threads, versions, date."""
     cpu = "unknown processor"
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

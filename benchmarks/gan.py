@@ -1,4 +1,4 @@
-"""Coverage and Frechet distance after equal wall time: our GAN against a fully connected one and a plain DCGAN."""
+"""Compares coverage and Frechet distance after equal wall time: our GAN, a fully connected one and a plain DCGAN."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def batches(train: Split, size: int) -> ShuffledBatches:
-    """More than can be used in the time."""
+    """More batches than can be used in the time."""
     return ShuffledBatches(
         torch.from_numpy(train.images), torch.from_numpy(train.labels), size, 100_000, epoch_generator(0, 0)
     )
@@ -94,7 +94,7 @@ def ours(params: Params, train: Split) -> Sampler:
 
 def fully_connected(params: Params, train: Split) -> Sampler:
     """Dense layers, batch norm in the generator, cross-entropy, Adam (0.5, 0.999) at 2e-4, batch 256: the kind of GAN
-    that introductions show."""
+    that tutorials show."""
 
     def block(wide: int, out: int, norm: bool = True) -> list[nn.Module]:
         return [nn.Linear(wide, out), *([nn.BatchNorm1d(out, 0.8)] if norm else []), nn.LeakyReLU(0.2)]
@@ -103,10 +103,10 @@ def fully_connected(params: Params, train: Split) -> Sampler:
         *block(100, 128, norm=False), *block(128, 256), *block(256, 512), *block(512, 1024),
         nn.Linear(1024, 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28)),
     )  # fmt: skip
-    judge = nn.Sequential(
+    discriminator = nn.Sequential(
         nn.Flatten(), nn.Linear(784, 512), nn.LeakyReLU(0.2), nn.Linear(512, 256), nn.LeakyReLU(0.2), nn.Linear(256, 1)
     )
-    return adversarial(generator, judge, train, noise_shape=(100,), size=256)
+    return adversarial(generator, discriminator, train, noise_shape=(100,), size=256)
 
 
 def dcgan(params: Params, train: Split) -> Sampler:
@@ -117,28 +117,28 @@ def dcgan(params: Params, train: Split) -> Sampler:
         nn.ConvTranspose2d(128, 64, 4, 2, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
         nn.ConvTranspose2d(64, 1, 4, 2, 1), nn.Tanh(),
     )  # fmt: skip
-    judge = nn.Sequential(
+    discriminator = nn.Sequential(
         nn.Conv2d(1, 64, 4, 2, 1), nn.LeakyReLU(0.2),
         nn.Conv2d(64, 128, 4, 2, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2), nn.Conv2d(128, 1, 7),
     )  # fmt: skip
-    return adversarial(generator, judge, train, noise_shape=(100, 1, 1), size=128)
+    return adversarial(generator, discriminator, train, noise_shape=(100, 1, 1), size=128)
 
 
 def adversarial(
-    generator: nn.Module, judge: nn.Module, train: Split, noise_shape: tuple[int, ...], size: int
+    generator: nn.Module, discriminator: nn.Module, train: Split, noise_shape: tuple[int, ...], size: int
 ) -> Sampler:
-    """The textbook loop: images in -1 to 1, one step each."""
-    step_g, step_d = (Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, judge))
+    """The textbook loop: images from -1 to 1, and one step of each network in turn."""
+    step_g, step_d = (Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, discriminator))
     ones, zeros = torch.ones(size), torch.zeros(size)
     end = time.perf_counter() + SECONDS
     for real, _labels in batches(train, size):
         fake = generator(torch.randn(size, *noise_shape))
         step_g.zero_grad()
-        F.binary_cross_entropy_with_logits(judge(fake).flatten(), ones).backward()
+        F.binary_cross_entropy_with_logits(discriminator(fake).flatten(), ones).backward()
         step_g.step()
         step_d.zero_grad()
-        loss = F.binary_cross_entropy_with_logits(judge(2 * real - 1).flatten(), ones)
-        (loss + F.binary_cross_entropy_with_logits(judge(fake.detach()).flatten(), zeros)).backward()
+        loss = F.binary_cross_entropy_with_logits(discriminator(2 * real - 1).flatten(), ones)
+        (loss + F.binary_cross_entropy_with_logits(discriminator(fake.detach()).flatten(), zeros)).backward()
         step_d.step()
         if time.perf_counter() > end:
             break

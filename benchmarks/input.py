@@ -1,4 +1,4 @@
-"""Batches a second: our batched augmentation in memory against a DataLoader with per-sample PIL transforms."""
+"""Compares batches per second: our batched in-memory augmentation, and a DataLoader with per-sample PIL transforms."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCHES, ROUNDS = 40, 3
 
 
 class PerSample(Dataset[tuple[torch.Tensor, int]]):
-    """The same distortion image by image: one PIL affine transform, then a tensor."""
+    """The same distortion, one image at a time: a PIL affine transform, then a tensor."""
 
     def __init__(self, data: Split):
         self.data = data

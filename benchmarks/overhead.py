@@ -1,4 +1,4 @@
-"""Seconds that each stage spends outside its own work: imports, parameters, hashing of deps, one tracked run."""
+"""Measures the seconds each stage spends outside its own work: imports, params, hashing deps, one tracked run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.common import Row, record, seconds
 from deepdigits.ops.exit import exits_cleanly
 
-# Stages of the main pipeline and their modules; of the classifiers one.
+# Stages of the main pipeline and their modules; evaluation and packaging of one classifier only.
 STAGES = {name: name for name in ("ingest", "validate", "train_cnn", "train_rnn", "train_gan", "compare")} | {
     "evaluate_cnn": "evaluate",
     "package_cnn": "package",
@@ -42,7 +42,7 @@ with stage_run(stage_lineage(stage, params.profile), dataset, stage, {}, "overhe
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         store = f"sqlite:///{Path(directory) / 'mlflow.db'}"
-        run_once("ingest", store)  # makes the store
+        run_once("ingest", store)  # creates the store
         taken = {
             stage: statistics.median(seconds(partial(run_once, stage, store)) for _ in range(ROUNDS))
             for stage in STAGES

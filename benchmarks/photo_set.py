@@ -1,6 +1,6 @@
-"""Digits as people send them: written on paper or a screen, photographed, scanned, and stored in any way.
+"""Generates digits as people send them: written on paper or a screen, photographed or scanned, in many file formats.
 
-Each picture has a random stream of its own, by (seed, row): the same picture comes out whatever else is drawn.
+Each picture has its own random stream, seeded with (seed, row), so it does not depend on what else is generated.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from skimage.morphology import skeletonize
 
 from deepdigits.data.digits.splits import Split
 
-DIGIT = 160  # pixels of the longer side of a digit's master copy
+DIGIT = 160  # longer side in pixels of a digit's master copy
 MARGIN = 60
-ORIENTATION = 0x0112  # of EXIF
-# What undoes each EXIF orientation, so that a viewer shows the picture upright.
+ORIENTATION = 0x0112  # EXIF tag
+# The inverse of each EXIF orientation, so that a viewer shows the picture upright.
 STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,15 +30,15 @@ STORED_AS = {
     8: Image.Transpose.ROTATE_270,
 }
 STORAGES = ("jpeg", "jpeg grey", "jpeg CMYK", "png", "png grey", "palette", "16 bits", "12 of 16 bits", "opaque RGBA")
-# Tone of the ground 0 to 255, its colour, and whether the ink is bright.
+# The background's tone (0 to 255), its colour, and whether the ink is bright.
 GROUNDS: dict[str, tuple[tuple[int, int], tuple[float, float, float], bool]] = {
     "white paper": ((226, 255), (1.0, 1.0, 1.0), False),
     "grey paper": ((120, 225), (1.0, 1.0, 1.0), False),
     "kraft paper": ((150, 190), (1.12, 0.96, 0.72), False),
     "dark mode": ((18, 50), (1.0, 1.0, 1.0), True),
 }
-# Share of the ground's light that the ink takes, its colour, and the stroke's width as a share of the digit's height;
-# (0, 0) leaves the width as it was written.
+# The fraction of the background's light that the ink absorbs, the ink's colour, and the stroke width as a fraction of
+# the digit's height. (0, 0) keeps the original width.
 PENS: dict[str, tuple[tuple[float, float], tuple[float, float, float], tuple[float, float]]] = {
     "pen": ((0.65, 0.92), (1.0, 1.0, 1.0), (0.0, 0.0)),
     "blue pen": ((0.6, 0.85), (1.0, 0.85, 0.45), (0.05, 0.09)),
@@ -51,13 +51,13 @@ PENS: dict[str, tuple[tuple[float, float], tuple[float, float, float], tuple[flo
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture and what is known of it.
+    """A picture and what is known about it.
 
     Attributes:
-        data: the file.
+        data: the encoded file.
         label: 0 to 9.
         source: the row of the digit in its split.
-        traits: what it was made of, e.g. `{"ground": "kraft paper", "size": "8 to 20 %"}`.
+        traits: how it was made, e.g. `{"ground": "kraft paper", "size": "8 to 20 %"}`.
     """
 
     data: bytes
@@ -67,13 +67,13 @@ class Photo:
 
 
 def photos(split: Split, count: int, seed: int) -> Iterator[Photo]:
-    """Draw `count` pictures of digits from `split`."""
+    """Generate `count` pictures of digits from `split`."""
     for row in range(count):
         yield photo(split, np.random.default_rng([seed, row]))
 
 
 def photo(split: Split, rng: np.random.Generator) -> Photo:
-    """One picture; everything about it is drawn from `rng`."""
+    """Generate one picture; everything about it is drawn from `rng`."""
     source = int(rng.integers(len(split)))
     traits, page = _choices(rng)
     coverage, over = _written(split.images[source], page, traits, rng)
@@ -89,9 +89,9 @@ def photo(split: Split, rng: np.random.Generator) -> Photo:
 class _Page:
     height: int
     width: int
-    digit: float  # pixels of the digit's longer side
-    middle: tuple[float, float]  # of the digit, from the middle of the page: right and down
-    tilt: tuple[float, float]  # degrees about the vertical and the horizontal axis
+    digit: float  # longer side of the digit in pixels
+    middle: tuple[float, float]  # of the digit, relative to the middle of the page: right and down
+    tilt: tuple[float, float]  # degrees about the vertical and horizontal axes
 
 
 def _choices(rng: np.random.Generator) -> tuple[dict[str, str], _Page]:
@@ -114,7 +114,7 @@ def _choices(rng: np.random.Generator) -> tuple[dict[str, str], _Page]:
         "storage": str(rng.choice([*STORAGES, "1 bit", "transparent"])),
         "orientation": str(rng.integers(1, 9)),
     }
-    if traits["storage"] == "1 bit":  # a scanner's: even light, clean, no faint ink
+    if traits["storage"] == "1 bit":  # a scan: even light, clean, no faint ink
         traits |= {"light": "even", "lines": "none", "noise": "none", "view": "straight"}
         traits["pen"] = traits["pen"] if "pencil" not in traits["pen"] else "pen"
     if traits["storage"] == "transparent":
@@ -128,7 +128,7 @@ def _choices(rng: np.random.Generator) -> tuple[dict[str, str], _Page]:
 def _written(
     image: np.ndarray, page: _Page, traits: dict[str, str], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How much of each pixel the digit's ink covers, and how much the page's lines do: both `(height, width)`, 0..1."""
+    """The fraction of each pixel that the digit's ink covers, and the page's lines: both `(height, width)`, 0 to 1."""
     x, y = _on_page(page)
     distance = _master(image, PENS[traits["pen"]][2], rng)
     scale = DIGIT / page.digit
@@ -140,13 +140,16 @@ def _written(
 
 
 def _on_page(page: _Page) -> tuple[np.ndarray, np.ndarray]:
-    """Where on the page each pixel looks, in pixels from its middle: a camera above it, tilted about two axes."""
+    """Map each pixel to the point on the page that it sees, in pixels from the page's middle.
+
+    The camera is above the page, tilted about two axes.
+    """
     across, up = np.radians(page.tilt)
     about_y = np.array([[np.cos(across), 0, np.sin(across)], [0, 1, 0], [-np.sin(across), 0, np.cos(across)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(up), -np.sin(up)], [0, np.sin(up), np.cos(up)]])
     turn = about_x @ about_y
     far = 1.3 * max(page.height, page.width)
-    seen = turn[:, :2].copy()  # the page lies in the plane z = 0, its middle before the camera
+    seen = turn[:, :2].copy()  # the page lies in the plane z = 0, its middle in front of the camera
     matrix = np.column_stack([seen * [[1], [1], [1 / far]], [0, 0, 1]])
     back = np.linalg.inv(matrix)
     rows, columns = np.mgrid[: page.height, : page.width].astype(np.float64)
@@ -156,7 +159,7 @@ def _on_page(page: _Page) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _master(image: np.ndarray, widths: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """The digit, large: pixels to the edge of its ink, positive within."""
+    """The enlarged digit as signed distances to the edge of its ink, in pixels, positive inside."""
     rows, columns = np.flatnonzero(image.max(axis=1) > 60), np.flatnonzero(image.max(axis=0) > 60)
     cut = np.pad(image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 2)
     factor = DIGIT / (max(cut.shape) - 4)
@@ -172,7 +175,7 @@ def _master(image: np.ndarray, widths: tuple[float, float], rng: np.random.Gener
 
 
 def _lines(x: np.ndarray, y: np.ndarray, page: _Page, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Lines or squares printed on the page, as wide as a printer's."""
+    """Lines or squares on the page, as wide as printed ones."""
     apart = page.digit * rng.uniform(0.45, 1.6)
     half = max(0.5, rng.uniform(0.004, 0.012) * apart)
     strength = rng.uniform(0.1, 0.3)
@@ -191,7 +194,7 @@ def _lines(x: np.ndarray, y: np.ndarray, page: _Page, kind: str, rng: np.random.
 def _photographed(
     coverage: np.ndarray, lines: np.ndarray, traits: dict[str, str], rng: np.random.Generator
 ) -> Image.Image:
-    """Ink and lines on the ground, in its light, through the lens: an RGB picture."""
+    """Render ink and lines on the background, with its lighting, through the lens: an RGB picture."""
     tones, tint, bright = GROUNDS[traits["ground"]]
     strengths, colour, _ = PENS[traits["pen"]]
     tone, strength = rng.uniform(*tones), rng.uniform(*strengths)
@@ -214,12 +217,12 @@ def _photographed(
 
 
 def _light(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndarray:
-    """The share of light that reaches each pixel, at most 1."""
+    """The fraction of light that reaches each pixel, at most 1."""
     down, right = np.meshgrid(*(np.linspace(-1, 1, side) for side in shape), indexing="ij")
     angle = rng.uniform(0, 2 * np.pi)
     along = np.cos(angle) * right + np.sin(angle) * down
     dark = rng.uniform(0.3, 0.45)
-    if kind == "falls off":  # such as from 220 to 150
+    if kind == "falls off":  # e.g. from 220 to 150
         return np.asarray(1 - dark * (along - along.min()) / np.ptp(along))
     if kind == "shadow":  # of a hand or a phone
         soft = rng.uniform(0.02, 0.15)
@@ -230,7 +233,7 @@ def _light(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.nd
 
 
 def _transparent(coverage: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Ink alone, on nothing: white, black, coloured or translucent."""
+    """Ink on a transparent background: white, black, coloured or translucent."""
     colour = ((255, 255, 255), (0, 0, 0), (30, 40, 160), (250, 220, 90))[rng.integers(4)]
     opacity = rng.uniform(0.35, 1)
     layers = [np.full(coverage.shape, value, np.uint8) for value in colour]
@@ -238,7 +241,7 @@ def _transparent(coverage: np.ndarray, rng: np.random.Generator) -> Image.Image:
 
 
 def _stored(picture: Image.Image, traits: dict[str, str], rng: np.random.Generator) -> bytes:
-    """The picture as a file of the kind that `traits` name, turned as its EXIF orientation says."""
+    """Encode the picture in the format that `traits` name, turned as its EXIF orientation says."""
     storage, orientation = traits["storage"], int(traits["orientation"])
     if orientation in STORED_AS:
         picture = picture.transpose(STORED_AS[orientation])

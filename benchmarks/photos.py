@@ -1,7 +1,7 @@
-"""How many photographed, scanned and drawn digits the CNN reads: python -m benchmarks.photos, after make repro.
+"""Measures how many photographed, scanned and drawn digits the CNN reads correctly.
 
-The pictures are made from test digits. The preparation was developed on pictures made from training digits with other
-seeds.
+Run `python -m benchmarks.photos` after `make repro`. The pictures are made from test digits. The preprocessing was
+developed on pictures made from training digits with other seeds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SURE = 0.9
 
 @dataclass(frozen=True)
 class Read:
-    """What became of pictures: bool `(n,)` each. One that is refused is neither right nor sure."""
+    """The outcome for each picture: bool `(n,)` each. A refused picture is neither right nor sure."""
 
     right: np.ndarray
     sure: np.ndarray
     refused: np.ndarray
-    milliseconds: float  # of the processor to prepare one
+    milliseconds: float  # CPU time to preprocess one picture
 
 
 @exits_cleanly
@@ -48,28 +48,28 @@ def main() -> None:
     wrong_and_sure = int((~read.right & read.sure).sum())
     rows = [
         Row(
-            f"read right, of {COUNT:,} pictures made from test digits",
+            f"read correctly, of {COUNT:,} pictures made from test digits",
             f"{read.right.mean():.2%} ({int(read.refused.sum())} refused)",
-            f"{right_clean:.2%} (the same digits as MNIST has them)",
+            f"{right_clean:.2%} (the same digits in MNIST)",
             "",
             ">= 98 %",
             bool(read.right.mean() >= 0.98),
         ),
         Row(
-            f"wrong with p > {SURE}, of those not right",
+            f"wrong with p > {SURE}, of those not read correctly",
             f"{wrong_and_sure} of {wrong}",
             "",
             "",
             "< 1 in 10",
             10 * wrong_and_sure < wrong,
         ),
-        Row("to find the digit in a picture", f"{read.milliseconds:.0f} ms of one core", "", "", "reported", True),
+        Row("time to find the digit in a picture", f"{read.milliseconds:.0f} ms of one core", "", "", "reported", True),
     ]
     record("photos", rows + by_kind(drawn, read))
 
 
 def read_all(drawn: list[Photo], network: nn.Module) -> Read:
-    """Prepare the pictures as the server does, and have them read."""
+    """Preprocess the pictures as the server does, and classify them."""
     images = np.zeros((len(drawn), SIZE, SIZE), np.uint8)
     refused = np.zeros(len(drawn), bool)
     start = time.process_time()
@@ -85,7 +85,7 @@ def read_all(drawn: list[Photo], network: nn.Module) -> Read:
 
 
 def by_kind(drawn: list[Photo], read: Read) -> list[Row]:
-    """The share read right of each ground, light, pen and so on."""
+    """The fraction read correctly for each background, light, pen and so on."""
     rows: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for row, photo in enumerate(drawn):
         for trait in photo.traits.items():

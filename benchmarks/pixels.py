@@ -1,4 +1,4 @@
-"""The recurrent net that reads 784 pixels (profiles/pixels.yaml): accuracy, time, and speed against a plain LSTM."""
+"""Measures the RNN that reads 784 pixels (profiles/pixels.yaml): accuracy, time, and speed against a plain LSTM."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def accuracy(config: TrainRnn) -> Row:
 
 
 class PixelLstm(nn.Module):
-    """What an introduction would build: one LSTM over 784 pixels, of the same width."""
+    """What a tutorial would build: one LSTM over 784 pixels, of the same width."""
 
     def __init__(self, hidden: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Write benchmarks/RESULTS.md from what the benchmarks recorded: python -m benchmarks.report."""
+"""Writes benchmarks/RESULTS.md from the recorded benchmark results: python -m benchmarks.report."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ TITLES = {
     "serving": "Serving",
     "photos": "Photographed digits",
 }
+TEMPLATE = Path(__file__).with_name("results.md.j2")
 BAD = (SHORT, COLLAPSED)
 
 
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def render() -> str:
-    """The whole page from the files in benchmarks/results."""
+    """Render the whole page from the files in benchmarks/results."""
     sections = [
         {"name": name, "title": title, **read_results(name)}
         for name, title in TITLES.items()
@@ -47,13 +48,13 @@ def render() -> str:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    return environment.from_string(PAGE).render(
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=sections, seeds=seeds, trainings=trainings, floors=floor_rows(trainings), kinds=BAD
     )
 
 
 def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per floor: what sound trainings reach, and what bad ones do."""
+    """One row per floor: the figures of sound trainings, and of bad ones."""
     gates = read_params(Params).gates["mnist"]
     rows = []
     for task in TASKS.values():
@@ -83,72 +84,6 @@ def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-PAGE = """# Results
-
-Written by `make bench` and `make seeds`; each section by the command under its title, with machine, versions and date.
-A ratio compares two things measured in one process or in turns. Other machines give other ratios.
-{% macro place(environment) %}
-{{ environment.date }}, {{ environment.processor }}, {{ environment.threads }} threads, {{ environment.capability }}; {{ environment.versions }}.
-{% endmacro %}
-{% if trainings %}
-
-## Floors
-
-`make seeds` trains everything with other seeds, or badly, and judges it on the test images; what it finds is gathered
-over machines. A floor stands below the least of the sound trainings by about as much as these differ among themselves,
-so that a sound one is not refused by chance: with normally distributed figures and five trainings that is three and a
-half standard deviations below their mean, which one training in several thousand misses. Where fewer than five are
-counted, the floor is a judgement that `make seeds` has yet to confirm. A figure in bold is below its floor: that model is
-refused. Labels shuffled in a twentieth of the training set never reach a training: `validate` stops
-them (11 % of labels contradict the nearest image there, 2 % in MNIST itself; the band ends at 4.5 %).
-
-| | floor | sound trainings | from | to | margin |{% for kind in kinds %} {{ kind }} |{% endfor %}
-
-| --- | --- | --- | --- | --- | --- |{% for kind in kinds %} --- |{% endfor %}
-
-{% for row in floors if row.sound %}
-| {{ row.measure }} | {{ row.rule }} {{ row.limit }} | {{ row.sound|length }} | {{ "%.4f"|format(row.sound|min) }} | {{ "%.4f"|format(row.sound|max) }} | {{ "%.4f"|format(row.margin) }} |{% for bad in row.bad %} {% if bad %}{{ "**%.4f**"|format(bad[0]) if bad[1] else "%.4f"|format(bad[0]) }}{% endif %} |{% endfor %}
-
-{% endfor %}
-
-The trainings:
-
-{% for record in trainings %}
-- {{ record.kind }}, commit {{ record.commit }}, {{ place(record.environment)|trim }}
-{% endfor %}
-{% endif %}
-{% if seeds %}
-
-## An earlier recipe
-
-Five seeds of commit {{ seeds.commit }}, whose CNN had 16 epochs and whose RNN was a GRU of 128 without local contrast; kept
-for the spread, which tells how wide a margin has to be.
-
-{{ place(seeds.environment) }}
-
-| | mean | deviation | least | most | seeds |
-| --- | --- | --- | --- | --- | --- |
-{% for name, row in seeds.rows.items() %}
-| {{ name }} | {{ "%.4f"|format(row.mean) }} | {{ "%.4f"|format(row.deviation) }} | {{ "%.4f"|format(row.least) }} | {{ "%.4f"|format(row.most) }} | {{ row.seeds }} |
-{% endfor %}
-{% endif %}
-{% for section in sections %}
-
-## {{ section.title }}
-
-`python -m benchmarks.{{ section.name }}`
-
-{{ place(section.environment) }}
-
-| | ours | peer | ratio | target | |
-| --- | --- | --- | --- | --- | --- |
-{% for row in section.rows %}
-| {{ row.what }} | {{ row.ours }} | {{ row.peer }} | {{ row.figure }} | {{ row.target }} | {{ "" if row.target in ("", "reported") else "met" if row.met else "**missed**" }} |
-{% endfor %}
-{% endfor %}
-"""
 
 
 if __name__ == "__main__":

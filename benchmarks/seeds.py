@@ -1,9 +1,10 @@
-"""Train everything with other seeds, and some of it badly, and judge it: python -m benchmarks.seeds [HOW_MANY].
+"""Trains everything with other seeds, or deliberately badly, and evaluates it: python -m benchmarks.seeds [HOW_MANY].
 
-Runs the real pipeline up to its evaluations in a working copy, build/seeds, until `benchmarks/results/trainings.json`
-holds HOW_MANY sound trainings (five) of the parameters as they are, each with seeds of its own, and one of every bad
-kind. A training takes an hour or so on two cores. Those that are there count, on whichever processor they were made: a
-file in git gathers them over machines. Choices of models are not made here: these are test figures. Floors are.
+Runs the real pipeline through its evaluations in a working copy, build/seeds. It stops once
+`benchmarks/results/trainings.json` holds HOW_MANY (default: five) sound trainings of the current params, each with its
+own seeds, and one of each bad kind. A training takes about an hour on two cores. Existing trainings count, whichever
+processor they ran on: the file is in git and collects them across machines. Set floors from these figures, but do not
+choose models by them: they are test figures.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main() -> None:
     def keep(kind: str) -> None:
         origin = {"kind": kind, "recipe": recipe, "commit": commit, "environment": environment()}
         records.append({**origin, "figures": figures()})
-        write_json(TRAININGS, records)  # after each, since each takes so long
+        write_json(TRAININGS, records)  # after each training, since each takes so long
 
     while have(SOUND) < wanted:
         train(with_seeds(shipped, 1 + have(SOUND)))
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def recipe_of(params: Mapping[str, Any]) -> str:
-    """What trainings have in common that differ in their seeds alone."""
+    """Fingerprint of the params that trainings share if they differ only in their seeds."""
     names = [*(f"train_{task}" for task in TASKS), "compose"]
     return sha256(json.dumps([_without_seeds(params[name]) for name in names], sort_keys=True).encode())[:12]
 
@@ -79,7 +80,7 @@ def _without_seeds(value: Any) -> Any:
 
 
 def with_seeds(shipped: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """Every training's seed moved on by 100 * index."""
+    """Shift every training's seed by 100 * index."""
     seeds: dict[str, Any] = {}
     for task in TASKS:
         section = shipped[f"train_{task}"]
@@ -89,7 +90,7 @@ def with_seeds(shipped: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def shortened(shipped: Mapping[str, Any]) -> dict[str, Any]:
-    """A tenth of each training's steps, as one epoch."""
+    """Cut every training to a tenth of its steps, as one epoch."""
     changes: dict[str, Any] = {}
     for task in TASKS:
         section = shipped[f"train_{task}"]
@@ -114,7 +115,7 @@ def train(params: dict[str, Any]) -> None:
 
 
 def collapse_generator() -> None:
-    """Make the GAN deaf to its noise, so that it draws one image of each digit, and judge it."""
+    """Make the GAN ignore its noise, so that it draws one image per digit, and evaluate it."""
     path = COPY / "models/gan/model.safetensors"
     weights = load_file(path)
     noise = weights["dense.weight"].shape[1] - 10
@@ -125,7 +126,7 @@ def collapse_generator() -> None:
 
 
 def figures() -> dict[str, float]:
-    """What floors are held against, by model and measure."""
+    """The figures that floors are checked against, by model and measure."""
     found: dict[str, float] = {}
     for name, task in TASKS.items():
         measures = measures_of(name, read_json(COPY / paths.evaluation_file(name)))

@@ -1,7 +1,8 @@
-"""Requests per second and latency of `deepdigits serve` against `mlflow models serve`, same champion, on loopback.
+"""Compares requests per second and latency of `deepdigits serve` and `mlflow models serve`: same champion, on loopback.
 
-python -m benchmarks.serving (about a quarter of an hour, after make repro and make promote). It needs the load tool hey
-(Debian: apt install hey). Then ten minutes at half the rate that was reached: errors, and whether memory grows.
+Run `python -m benchmarks.serving` after `make repro` and `make promote`; it takes about a quarter of an hour. It needs
+the load tool hey (Debian: apt install hey). After the comparison, it runs for ten minutes at half the rate reached,
+counts errors, and checks whether memory grows.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ MODEL = "mnist-cnn"
 SECONDS, ROUNDS = 10, 3
 FEW, MANY = 4, 64  # clients
 SOAK_SECONDS = 600
-WARM_UP = 60  # seconds before memory is first read
+WARM_UP = 60  # seconds before memory is first measured
 
 
 @dataclass(frozen=True)
 class Load:
-    """What hey saw."""
+    """What hey measured."""
 
     rate: float
     p99_ms: float
@@ -47,7 +48,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Target:
-    """Where the load goes, and the file with the body of each request."""
+    """Where to send the load, and the file with the body of each request."""
 
     url: str
     body: Path
@@ -56,7 +57,7 @@ class Target:
 @exits_cleanly
 def main() -> None:
     if shutil.which("hey") is None:
-        raise UserError("The load tool hey is missing. Install it, on Debian: apt install hey")
+        raise UserError("The load tool hey is not installed. On Debian, run: apt install hey")
     image = split("test").images[:1].tolist()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -76,7 +77,7 @@ def main() -> None:
 
 
 def compare(sides: tuple[Target, Target], clients: int) -> tuple[Load, Load]:
-    """Both under the same load, in turns: of each the round with the median rate."""
+    """Put both under the same load, in turns. For each, return the round with the median rate."""
     rounds = [tuple(press(side, clients, SECONDS) for side in sides) for _ in range(ROUNDS)]
     mine, peer = (sorted((pair[side] for pair in rounds), key=lambda load: load.rate)[ROUNDS // 2] for side in (0, 1))
     return mine, peer
@@ -131,7 +132,7 @@ def theirs(port: int) -> list[str]:
 
 @contextlib.contextmanager
 def server(name: str, command: object, path: str) -> Iterator[tuple[psutil.Process, int]]:
-    """Start a server on a free port, with the default of everything."""
+    """Start a server on a free port, with default settings."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -168,7 +169,7 @@ def answers(url: str) -> bool:
 
 
 def press(target: Target, clients: int, duration: int, rate_per_client: float = 0) -> Load:
-    """Have clients ask as fast as they are answered, or at a rate."""
+    """Have clients send requests as fast as they are answered, or at a fixed rate."""
     limit = ["-q", f"{rate_per_client:.0f}"] if rate_per_client else []
     command = ["hey", "-z", f"{duration}s", "-c", str(clients), *limit, "-m", "POST", "-T", "application/json"]
     command += ["-D", str(target.body), target.url]
@@ -176,7 +177,7 @@ def press(target: Target, clients: int, duration: int, rate_per_client: float = 
 
 
 def parse(text: str) -> Load:
-    """Read hey's report."""
+    """Parse hey's report."""
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])  # type: ignore[index]
     p99 = re.search(r"99%+ in ([\d.]+) secs", text)
     answered = {int(code): int(count) for code, count in re.findall(r"\[(\d{3})\]\s+(\d+) responses", text)}
@@ -186,7 +187,7 @@ def parse(text: str) -> Load:
 
 
 def soak(process: psutil.Process, target: Target, rate: float) -> tuple[Load, int, int]:
-    """Load for ten minutes; the server's memory a minute after the start, and at the end."""
+    """Apply load for ten minutes; also return the server's memory a minute after the start and at the end."""
     first = press(target, MANY, WARM_UP, rate / MANY)
     before = process.memory_info().rss
     rest = press(target, MANY, SOAK_SECONDS - WARM_UP, rate / MANY)

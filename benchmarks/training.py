@@ -1,4 +1,4 @@
-"""The CNN's training: through Lightning against a bare loop, its arithmetic against matmul, and its time to 99 %."""
+"""Measures the CNN's training: Lightning against a bare loop, its arithmetic against matmul, and its time to 99 %."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def time_to_accuracy(params: Params, train: Split, test: Split) -> Row:
 
 
 class BasicExample(nn.Module):
-    """Two 3x3 convolutions of 32 and 64, pooling, dropout, a dense layer of 128."""
+    """Two 3x3 convolutions of 32 and 64 channels, pooling, dropout, and a dense layer of 128 units."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,8 +141,10 @@ class BasicExample(nn.Module):
 
 
 def basic_example(train: Split, test: Split, most: int = 6) -> tuple[float, float, int]:
-    """Seconds of training alone, accuracy and epochs once 99 % are reached (or `most` epochs are over). Its images are
-    tensors in memory, which spares it the decoding that the example does."""
+    """Train to 99 % accuracy, or for `most` epochs; return the seconds of training alone, the accuracy and the epochs.
+
+    The images are tensors in memory, which spares it the decoding that the original example does.
+    """
     torch.manual_seed(0)
     net = BasicExample()
     optimizer = Adadelta(net.parameters(), lr=1.0)

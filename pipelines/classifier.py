@@ -1,4 +1,4 @@
-"""What `train_cnn` and `train_rnn` share: a classifier trained on the images, and its temperature."""
+"""Shared by `train_cnn` and `train_rnn`: train a classifier on the images and fit its temperature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipelines.training import Recipe, train_network
 
 
 def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier, lineage: Lineage) -> None:
-    """Train `module` on the train split, keep the epoch with the lowest validation loss, write models/NAME."""
+    """Train `module` on the train split, keep the epoch with the lowest validation loss, and write models/NAME."""
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
 

@@ -1,4 +1,4 @@
-"""Stage `compare`: the two classifiers on the same test images: where they differ, and what both contradict."""
+"""Stage `compare`: where the two classifiers differ on the test images, and which labels both contradict."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ def main() -> None:
         for figure in sorted(figures.glob("*.png")):
             run.file(figure, "figures")
         run.description(
-            f"CNN against RNN on the test images of {manifest['title']}, exact McNemar: only the CNN is right on "
-            f"{found['only_cnn_right']}, only the RNN on {found['only_rnn_right']}, p = {found['p_value']:.3g}."
+            f"CNN vs. RNN on the test images of {manifest['title']}: only the CNN is right on "
+            f"{found['only_cnn_right']}, only the RNN on {found['only_rnn_right']} "
+            f"(exact McNemar test, p = {found['p_value']:.3g})."
         )
 
 

@@ -1,4 +1,4 @@
-"""Stage `compose`: scenes of several digits, for detection and segmentation, from the images of each split."""
+"""Stage `compose`: compose scenes of several digits, for detection and segmentation, from the images of each split."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
         composed[name] = compose(split, getattr(config.scenes, name), style, [config.seed, number])
         save_scenes(composed[name], paths.scene_file(name))
     described = describe_scenes(manifest, composed)
-    write_json(paths.SCENE_MANIFEST, described)  # last: where it is, everything is
+    write_json(paths.SCENE_MANIFEST, described)  # last: if the manifest exists, everything else does too
 
     lineage = stage_lineage("compose", params.profile)
     with stage_run(lineage, DatasetIdentity.of(described), "compose", {}, "compose") as run:

@@ -1,4 +1,4 @@
-"""Stages `evaluate`: measure one model on the test data of its task. Run with the task's name."""
+"""The `evaluate` stages: measure one model on its task's test data. Takes the task's name as its argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage `ingest`: get the four MNIST files, verify them, and write the splits and their manifest."""
+"""Stage `ingest`: fetch and verify the four MNIST files, then write the splits and their manifest."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def main() -> None:
         write_bytes(paths.RAW / file_name, data)
     for split_name, split in splits.items():
         save_split(split, paths.split_file(split_name))
-    write_json(paths.MANIFEST, manifest)  # last: where it is, everything is
+    write_json(paths.MANIFEST, manifest)  # last: if the manifest exists, everything else does too
 
     lineage = stage_lineage("ingest", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", {"mirrors": ", ".join(mirrors)}, "ingest") as run:
@@ -55,24 +55,27 @@ def main() -> None:
         run.params({"ingest": used | {"mirrors": [masked(mirror) for mirror in params.ingest.mirrors]}})
         run.metrics({f"{split_name}/images": float(len(split)) for split_name, split in splits.items()})
         run.file(paths.MANIFEST)
-        run.description(f"{manifest['title']}, cut into train, validation and test.")
+        run.description(f"{manifest['title']}, split into train, validation and test.")
     console.print(f"{name}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items()))
 
 
 def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, bytes], list[str]]:
-    """MNIST from the first mirror that has it, or the bundled digits where none can be reached and params allow it.
+    """Get MNIST from the first mirror that has it, or fall back to the bundled digits if params.yaml allows it.
 
-    Returns the dataset's name, its training and test images, the raw files, and where they came from, without secrets.
+    The fallback applies only if no mirror can be reached.
+
+    Returns:
+        The dataset's name, its training and test images, the raw files, and where they came from, without secrets.
 
     Raises:
-        UserError: the mirror in `MNIST_MIRROR` has no good files; or no mirror has, and params allow no other data.
+        UserError: the mirror in `MNIST_MIRROR` has no good files, or no mirror has and params.yaml allows no fallback.
     """
     own = own_mirror(os.environ.get("MNIST_MIRROR", ""))
     downloader = Downloader(paths.DOWNLOADS, config.timeout_seconds, config.retries)
     try:
         fetched = fetch_all(config.mirrors, downloader, own=own)
     except Unreachable as error:
-        if own:  # whoever names a mirror wants its data, and never other ones
+        if own:  # a user who names a mirror wants its data, never the fallback's
             raise UserError(f"{error}\nCheck MNIST_MIRROR and the network, or unset it.") from None
         if config.offline_fallback is None:
             raise UserError(f"{error}\nSet MNIST_MIRROR, or ingest.offline_fallback: digits in params.yaml.") from None
@@ -84,7 +87,7 @@ def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, byt
 
 
 def cut(name: DatasetName, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
-    """Cut validation from train; keep what `ingest.subset` asks for."""
+    """Split validation off train, and keep the number of images that `ingest.subset` requests."""
     rest, chosen = stratified_rows(train.labels, config.validation_images[name], config.split_seed)
     splits = {"train": train.take(rest), "validation": train.take(chosen), "test": test}
     if config.subset is None:
@@ -95,9 +98,9 @@ def cut(name: DatasetName, train: Split, test: Split, config: Ingest) -> dict[st
 def warn_of_fallback(reason: str) -> None:
     console.print(
         Panel(
-            f"{reason}\n\nGoing on with scikit-learn's 1,797 bundled digits, 8x8 images enlarged to 28x28. "
-            "This is not MNIST: every run, report and registered model of this pipeline says 'digits'.\n"
-            "Once there is a network: dvc repro --force ingest, then dvc repro.",
+            f"{reason}\n\nFalling back to scikit-learn's 1,797 bundled digits, 8x8 images enlarged to 28x28. "
+            "This is not MNIST: every run, report and registered model of this pipeline is labelled 'digits'.\n"
+            "Once the network is back, run: dvc repro --force ingest, then dvc repro.",
             title="OFFLINE: the dataset is 'digits', not MNIST",
             border_style="yellow",
         ),

@@ -1,5 +1,7 @@
-"""Stages `package`: of one model that meets its floors, write ONNX, golden examples and card, and register it. Run with
-the task's name."""
+"""The `package` stages: if a model meets its floors, write its ONNX file, golden examples and card, and register it.
+
+Takes the task's name as its argument.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,7 @@ def main() -> None:
             lines = "\n".join(f"- {floor}" for floor in missed)
             raise UserError(
                 f"{task.name} is below a floor, so it is neither packaged nor registered:\n{lines}\n"
-                f"The floors are in params.yaml: gates.{dataset}.{task.name}. The report shows the figures."
+                f"The floors are in params.yaml: gates.{dataset}.{task.name}. See the report for all metrics."
             )
         run.metrics({"onnx_difference": package_model(task, params.package)})
         description = read_json(paths.MODELS / task.name / "model.json")
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def package_model(task: Task, config: Package) -> float:
-    """Write model.onnx and golden.npz of one model; return the largest difference between ONNX and PyTorch."""
+    """Write model.onnx and golden.npz for one model; return the largest difference between ONNX and PyTorch outputs."""
     directory = paths.MODELS / task.name
     weights_sha256 = check_figures(task)
     exported = task.exported(task.load(directory / "model.safetensors"))

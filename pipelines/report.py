@@ -1,4 +1,4 @@
-"""Stages `report`: the page of one pipeline. Run with the page's name and the tasks on it: index cnn rnn gan."""
+"""The `report` stages: write one report page. Takes the page's name, then its tasks, e.g. index cnn rnn gan."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parameters(StageParams):
 def main() -> None:
     params = read_params(Parameters)
     if len(sys.argv) < 3:
-        raise UserError("Give the name of the page and of the tasks on it, e.g. index cnn rnn gan.")
+        raise UserError("Pass the page name, then the names of its tasks, e.g. index cnn rnn gan.")
     page, *names = sys.argv[1:]
     tasks = {name: task_named(name) for name in names}
     (data,) = {task.data for task in tasks.values()}

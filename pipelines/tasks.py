@@ -1,4 +1,4 @@
-"""The task that a stage is run for; each stage depends on its own alone."""
+"""Look up the task a stage runs for. Only that task is imported, so a stage does not depend on the other tasks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 def task_named(*names: str) -> Task:
-    """What packages and reports the one task named; see `_named`."""
+    """The `Task` for a name, used to package and report it; see `_named`."""
     found: Task = _named(names, "task", "TASK")
     return found
 
 
 def evaluation_named(*names: str) -> Evaluation:
-    """How the one task named is evaluated; see `_named`."""
+    """The `Evaluation` for a task name; see `_named`."""
     found: Evaluation = _named(names, "evaluation", "EVALUATION")
     return found
 
 
 def _named(names: tuple[str, ...], module: str, attribute: str) -> Any:
-    """What deepdigits/tasks/NAME/MODULE.py says.
+    """Load an attribute of deepdigits/tasks/NAME/MODULE.py.
 
     Raises:
-        UserError: there is no such task, or not one name was given.
+        UserError: there is no such task, or `names` is not exactly one name.
     """
     name = names[0] if len(names) == 1 else ""
     try:
@@ -37,4 +37,4 @@ def _named(names: tuple[str, ...], module: str, attribute: str) -> Any:
         if not str(error.name).startswith("deepdigits.tasks"):
             raise
         given = " ".join(names) or "nothing"
-        raise UserError(f"Give the name of one task, e.g. cnn, not {given}.") from None
+        raise UserError(f"Expected the name of one task, e.g. cnn; got {given}.") from None

@@ -1,4 +1,4 @@
-"""Stage `train_gan`: train the conditional GAN until its samples fool the discriminator and still differ."""
+"""Stage `train_gan`: train the conditional GAN until its samples fool the discriminator while staying varied."""
 
 from __future__ import annotations
 
@@ -110,15 +110,15 @@ def log_outputs(run: RunLog, dataset: DatasetIdentity, fitted: Fitted, stopped_b
     run.file(paths.PLOTS / "train_gan.csv", "history")
     run.file(MODEL, "weights")
     run.file(paths.GAN_PROGRESS / "progress.gif", "progress")
-    ended = (
+    cause = (
         "the samples fooled the discriminator often enough and stayed varied"
         if stopped_by == "fool_rate"
-        else "the epochs were used up"
+        else "it reached the maximum number of epochs"
     )
     run.description(
-        f"**GAN** on {dataset.title}. Training ended after {len(fitted.history)} epochs because {ended}; kept is epoch "
-        f"{fitted.best_epoch + 1}, the best by Frechet distance to the validation images. "
-        "Grids of fixed noise after each epoch are under `progress/`. Test figures are in the run evaluate_gan."
+        f"**GAN** on {dataset.title}. Training stopped after {len(fitted.history)} epochs because {cause}. "
+        f"Kept epoch {fitted.best_epoch + 1}, the best by Frechet distance to the validation images. "
+        "Sample grids from fixed noise, one per epoch, are under `progress/`. Test metrics are in the run evaluate_gan."
     )
 
 

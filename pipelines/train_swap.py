@@ -39,7 +39,7 @@ def main() -> None:
     module = SwapTraining(config, usual)
 
     def measure() -> dict[str, float]:
-        """By the swap's own reader: the CNN that judges the test images takes no part in training."""
+        """Use the swap's own reader: the CNN that judges the test images must not take part in training."""
         wanted = other_digits(validation.labels)
         swapped = swap_digits(module.net, validation.images, wanted)
         return swap_measures(styles(validation.images), styles(swapped), digits_read(module.net, swapped), wanted)

@@ -1,4 +1,4 @@
-"""What the stages that train a network by validation loss share: track, train, write, log."""
+"""Shared by the stages that select a network by validation loss: train it, write the outputs, and log the run."""
 
 from __future__ import annotations
 
@@ -24,17 +24,18 @@ from deepdigits.training.weights import part_of, save_network
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is made.
+    """How to train one network.
 
     Attributes:
-        name: of the model; it is written to models/NAME.
-        net, fit: params.yaml's sections.
-        module: what is trained; its `net` is kept.
+        name: the model's name; the model is written to models/NAME.
+        net, fit: the sections of params.yaml.
+        module: the module to train; its `net` is kept.
         train, validation: images uint8 `(n, height, width)` and a target for each.
-        measure: of `module`, which has the best epoch's weights by then, on validation; it sets what is fitted to them.
-        headline: the measure that a reader wants first, and how to show it.
-        augment: of training images.
-        validation_batch: validation images at once.
+        measure: computes metrics on validation once `module` has the best epoch's weights. It also sets whatever is
+            fitted to those weights, e.g. a temperature or a threshold.
+        headline: the most important metric, and its format.
+        augment: the augmentation of training images.
+        validation_batch: the batch size for validation.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Recipe:
 
 
 def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) -> None:
-    """Train, keep the best epoch, write models/NAME and what `dvc metrics` and `dvc plots` read, and log it all."""
+    """Train, keep the best epoch, write models/NAME and the files for `dvc metrics` and `dvc plots`, log the run."""
     checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.resume_key)
     with stage_run(lineage, dataset, lineage.stage, {"model": recipe.name}, "training") as run:
         run.params({"net": recipe.net.model_dump(), "fit": recipe.fit.model_dump()})
@@ -99,7 +100,7 @@ def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: 
     run.file(model_file(recipe.name), "weights")
     run.description(
         f"**{recipe.name.upper()}** on {title}. Best of {len(fitted.history)} epochs by validation loss: epoch "
-        f"{fitted.best_epoch + 1}, {name} **{measures[name]:{shown}}**. Test figures are in the run "
+        f"{fitted.best_epoch + 1}, {name} **{measures[name]:{shown}}**. Test metrics are in the run "
         f"evaluate_{recipe.name}."
     )
 
@@ -114,5 +115,5 @@ def model_file(name: str) -> Path:
 
 
 def is_statistic(key: str) -> bool:
-    """Whether it was measured rather than trained."""
+    """Whether a weight was measured rather than trained, and so does not count as a parameter."""
     return key.endswith(("running_mean", "running_var", "num_batches_tracked", "temperature.value", "threshold"))

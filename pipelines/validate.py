@@ -1,4 +1,4 @@
-"""Stage `validate`: hold the data against their expectations; unless all are met, nothing is trained."""
+"""Stage `validate`: validate the data against their expectations, and block training unless all are met."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def write_docs(verdict: Verdict, splits: dict[str, Split], example_count: int, title: str) -> None:
-    """Write the Data Docs, passed or failed, with a picture of the images behind each failure."""
+    """Write the Data Docs, whether validation passed or failed, with the images behind each failure."""
     shutil.rmtree(paths.DATA_DOCS, ignore_errors=True)
     for name, page in verdict.pages.items():
         write_text(paths.DATA_DOCS / f"{name}.html", page)

@@ -1,4 +1,4 @@
-"""Stage `validate_scenes`: hold the scenes against their expectations, before anything is trained on them."""
+"""Stage `validate_scenes`: validate the scenes against their expectations, and block training unless all are met."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def write_docs(verdict: Verdict, scenes: dict[str, Scenes], title: str) -> None:
-    """Write the Data Docs, passed or failed, with a picture of the scenes behind each failure."""
+    """Write the Data Docs, whether validation passed or failed, with the scenes behind each failure."""
     shutil.rmtree(paths.SCENE_DOCS, ignore_errors=True)
     for name, page in verdict.pages.items():
         write_text(paths.SCENE_DOCS / f"{name}.html", page)

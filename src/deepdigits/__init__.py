@@ -5,18 +5,18 @@ import os
 import tempfile
 from pathlib import Path
 
-# Before any of these libraries is imported: nothing is sent anywhere unless the user asks for it.
+# Set before any of these libraries is imported: they send nothing unless the user opts in.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-# Some of them fail on import where the user has no home, as in a container run under any user's number.
+# Some of them fail on import if the user has no home directory, as in a container run under an arbitrary UID.
 try:
     Path.home()
 except RuntimeError:
     os.environ["HOME"] = tempfile.gettempdir()
 
-# The libraries make half a million objects on import, and they all stay: to look for garbage among them every 700
-# objects, as Python does, takes the better part of a second of each stage.
+# The libraries create half a million objects on import, and all of them live until exit. Python's default scans for
+# garbage every 700 new objects, which takes most of a second per stage.
 gc.set_threshold(10_000)

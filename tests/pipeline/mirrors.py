@@ -88,10 +88,11 @@ def repeated(split: Split) -> Split:
 
 FAULTS: dict[str, Fault] = {
     "a class flipped in train": Fault(
-        data(lambda train, test: (labels(train, exchange_3_and_8), test)), "each digit looks alike in all splits"
+        data(lambda train, test: (labels(train, exchange_3_and_8), test)), "each digit looks the same in all splits"
     ),
     "labels off by one in train": Fault(
-        data(lambda train, test: (labels(train, lambda y: (y + 1) % 10), test)), "each digit looks alike in all splits"
+        data(lambda train, test: (labels(train, lambda y: (y + 1) % 10), test)),
+        "each digit looks the same in all splits",
     ),
     "labels shuffled": Fault(
         data(lambda train, test: (labels(train, RNG.permutation), test)), "digits look different from one another"
@@ -130,15 +131,16 @@ FAULTS: dict[str, Fault] = {
     ),
     "test rotated": Fault(
         data(lambda train, test: (train, images(test, lambda x: np.rot90(x, axes=(1, 2))))),
-        "each digit looks alike in all splits",
+        "each digit looks the same in all splits",
     ),
     "test mirrored": Fault(
-        data(lambda train, test: (train, images(test, lambda x: x[:, :, ::-1]))), "each digit looks alike in all splits"
+        data(lambda train, test: (train, images(test, lambda x: x[:, :, ::-1]))),
+        "each digit looks the same in all splits",
     ),
-    "images repeated": Fault(data(lambda train, test: (repeated(train), test)), "no image stands twice"),
+    "images repeated": Fault(data(lambda train, test: (repeated(train), test)), "no image appears twice"),
     "test images in train": Fault(
         data(lambda train, test: (Split(*(np.concatenate(pair) for pair in _pairs(train, test))), test)),
-        "no image stands twice",
+        "no image appears twice",
     ),
     "a class missing in test": Fault(
         data(lambda train, test: (train, test.take(np.flatnonzero(test.labels != 7)))), "every digit is in every split"
@@ -156,7 +158,7 @@ FAULTS: dict[str, Fault] = {
         data(lambda train, test: (test, train)), "SHA-256 of the decompressed bytes is", trusted=False
     ),
     "a file cut short": Fault(
-        lambda files: {**files, TRAIN_IMAGES: files[TRAIN_IMAGES][:-1000]}, "element bytes are there"
+        lambda files: {**files, TRAIN_IMAGES: files[TRAIN_IMAGES][:-1000]}, "element bytes are present"
     ),
     "a wrong magic number": Fault(
         lambda files: {**files, TEST_LABELS: b"\x01" + files[TEST_LABELS][1:]}, "not an IDX file: it starts with 0x0100"

@@ -44,7 +44,7 @@ def promote(client: MlflowClient, name: str, count: int) -> None:
         except Overtaken:
             print("overtaken", flush=True)
         except UserError as error:
-            assert "is at work" in str(error)
+            assert "is still working on a decision" in str(error)
             print("waited in vain", flush=True)
 
 

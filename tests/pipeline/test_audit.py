@@ -35,7 +35,7 @@ def test_a_store_that_fails_in_between_is_one_message_and_the_next_call_complete
     assert "The store failed: http://***@server is gone" in done.output
     assert aliases(cnn) == {"champion": None, "previous": None}
     again = decide(f"{cnn}/1")
-    assert again.recovered == [f"Completed: {cnn} version 1 promoted, which was cut off."]
+    assert again.recovered == [f"Completed: {cnn} version 1 promoted, which was interrupted."]
     assert (again.action, aliases(cnn)["champion"], faults()) == ("unchanged", 1, [])
 
 
@@ -43,7 +43,7 @@ def test_an_alias_moved_by_hand_is_found_and_stays_on_record(cnn: str) -> None:
     decide(f"{cnn}/1")
     open_store().set_registered_model_alias(cnn, "champion", "2")
     assert faults() == [
-        f"{cnn}: the alias 'champion' stands on version 2, by the ledger it is version 1: it was moved by hand."
+        f"{cnn}: the alias 'champion' points to version 2, but the ledger says version 1: it was moved by hand."
     ]
     assert command("audit").exit_code == 3
     assert decide(f"{cnn}/1").action == "promoted"
@@ -63,7 +63,7 @@ def test_an_edited_entry_is_found_even_if_the_chain_is_sealed_anew(cnn: str) -> 
     rows = [json.loads(line) for line in edited.splitlines()]
     rows[1]["sha256"] = digest(rows[1])
     ledger_file().write_text(serialise(rows))
-    assert any("Entry 2 of the ledger is not the one that its decision's run" in fault for fault in faults())
+    assert any("Entry 2 of the ledger does not match the copy in its decision's run" in fault for fault in faults())
 
     ledger_file().write_text(kept.splitlines(keepends=True)[0])
     assert any("is missing from the ledger" in fault for fault in faults())
@@ -157,5 +157,5 @@ def test_another_process_at_work_is_left_alone(cnn: str, monkeypatch: pytest.Mon
     run = client.get_run(entries()[-1]["run_id"])
     client.update_run(run.info.run_id, status="RUNNING")
     client.set_tag(run.info.run_id, "process", f"{os.uname().nodename}:{os.getppid()}")
-    with pytest.raises(UserError, match=f"Process {os.getppid()} is at work"):
+    with pytest.raises(UserError, match=f"Process {os.getppid()} is still working on a decision"):
         decide(cnn)

@@ -125,7 +125,7 @@ def test_ctrl_c_says_how_to_go_on_and_how_to_have_the_earlier_outputs_back(hurt:
     command = ["dvc", "repro", "--force", "--single-item", "train_rnn"]
     code, said = end_when(command, hurt.root, hurt.environment, MIDST["train_rnn"], signal.SIGINT)
     assert code != 0
-    assert "Run `dvc repro` to go on" in said
+    assert "Run `dvc repro` to resume" in said
     assert "Traceback" not in said
     assert not (hurt.root / "models/rnn/model.safetensors").exists()
     restore(hurt, said)

@@ -143,8 +143,8 @@ def test_a_registered_file_that_was_changed_is_never_scored(cnn: str) -> None:
         (["promote", "nothing"], "The registry has no model 'nothing'. It has: "),
         (["promote", "{cnn}/9"], "has no version 9. There are 2 versions"),
         (["promote", "{cnn}@best"], "no version with the alias 'best'"),
-        (["promote", "a b"], "is no model. Write NAME"),
-        (["promote", "{cnn}", "--from", "sqlite:///x"], "--from and --to belong together"),
+        (["promote", "a b"], "is not a model. Write NAME"),
+        (["promote", "{cnn}", "--from", "sqlite:///x"], "--from and --to must be given together"),
         (["rollback", "{cnn}"], "no version with the alias 'champion'"),
         (["history", "nothing"], "The registry has no model"),
         (["verify", "{cnn}@best"], "no version with the alias"),
@@ -159,7 +159,7 @@ def test_wrong_usage_is_one_message_and_exit_code_2(cnn: str, arguments: list[st
 
 def test_rollback_without_a_champion_before_says_so(cnn: str) -> None:
     decide(f"{cnn}/1")
-    with pytest.raises(UserError, match="nothing to go back to"):
+    with pytest.raises(UserError, match="nothing to roll back to"):
         rollback(cnn)
 
 
@@ -171,7 +171,7 @@ def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
     outcome = decide(f"{dataset}-{model}")
     assert outcome.action == "promoted", outcome.reasons
     if model == "gan":
-        assert "are by the CNN" in outcome.record
+        assert "come from the CNN" in outcome.record
     client = open_store()
     (evidence,) = Path("mlruns/artifacts").rglob("evidence.json")
     judges = {judge["name"]: judge for judge in read_json(evidence)["judges"]}

@@ -111,7 +111,7 @@ def test_a_digit_drawn_with_the_mouse_is_read_by_both(page: Page, digit: int) ->
     for x, y in rest:
         page.mouse.move(box["x"] + x, box["y"] + y, steps=12)
     page.mouse.up()
-    page.wait_for_selector(f'#pad[aria-label="Drawing field, read as {digit} and {digit}"]', timeout=10_000)
+    page.wait_for_selector(f'#pad[aria-label="Drawing area, read as {digit} and {digit}"]', timeout=10_000)
     for kind in ("cnn", "rnn"):
         shares = page.locator(f"#reader-{kind} .row > span:last-child").all_inner_texts()
         numbers = [float(share.removesuffix(" %")) for share in shares]
@@ -129,9 +129,9 @@ def test_a_digit_can_be_drawn_by_keyboard(page: Page) -> None:
     for _ in range(20):
         page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
-    page.wait_for_selector('#pad[aria-label="Drawing field, read as 1 and 1"]', timeout=10_000)
+    page.wait_for_selector('#pad[aria-label="Drawing area, read as 1 and 1"]', timeout=10_000)
     page.keyboard.press("c")
-    assert page.locator("#pad").get_attribute("aria-label") == "Drawing field, empty"
+    assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, empty"
 
 
 def test_a_touch_leaves_ink(page: Page) -> None:
@@ -157,7 +157,7 @@ def test_a_scene_is_searched_as_it_is_drawn(page: Page) -> None:
     scene.focus()
     page.keyboard.press("c")
     assert scene.get_attribute("aria-label") == "Scene, empty"
-    assert page.locator("#pad").get_attribute("aria-label") == "Drawing field, empty"
+    assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, empty"
 
 
 def test_a_drawing_is_swapped_to_all_digits(page: Page) -> None:

@@ -65,7 +65,7 @@ def test_among_more_models_than_a_page_all_are_found_and_no_stranger_is_judged(c
     assert faults(client) == []
     client.set_registered_model_alias(name, "champion", "2")
     assert faults(client) == [
-        "zz-cnn: the alias 'champion' stands on version 2, by the ledger it is version 1: it was moved by hand."
+        "zz-cnn: the alias 'champion' points to version 2, but the ledger says version 1: it was moved by hand."
     ]
     with pytest.raises(UserError, match=r"no model 'mnist-cnn'. It has: zz-cnn."):
         find_model(client, "mnist-cnn")
@@ -78,7 +78,9 @@ def test_of_two_decisions_from_the_same_champion_one_counts(client: MlflowClient
     decide(client, name, 3, "refused")  # moves nothing, so it overtakes nobody
     quick = intent(client, name, 3)
     perform(client, quick, RECORD, {})
-    with pytest.raises(Overtaken, match="In the meantime the champion of mnist-cnn was changed: it was 1, and is 3"):
+    with pytest.raises(
+        Overtaken, match="In the meantime, the champion of mnist-cnn was changed: it was 1 and is now 3"
+    ):
         perform(client, slow, RECORD, {})
     assert (alias_version(client, name, "champion"), alias_version(client, name, "previous")) == (3, 1)
     assert entries(client) == [(name, 1, "promoted"), (name, 3, "refused"), (name, 3, "promoted")]
@@ -94,7 +96,7 @@ def test_a_decision_cut_off_before_another_moved_the_champion_is_undone(client: 
     perform(client, intent(client, name, 1), RECORD, {})
     client.set_tag(run_id, lease.PROCESS_TAG, process_identity())
     (one,) = begin(client, name)[1]
-    assert one.said.startswith("Undone: mnist-cnn version 2 promoted, which was cut off")
+    assert one.said.startswith("Undone: mnist-cnn version 2 promoted, which was interrupted")
     assert "another decision made version 1 the champion of mnist-cnn (entry 3)" in one.said
     assert alias_version(client, name, "champion") == 1
     assert faults(client) == []
@@ -116,7 +118,9 @@ def test_a_decision_at_work_on_another_host_is_waited_for_and_taken_over_when_it
     there = threading.Thread(target=live)
     there.start()
     try:
-        with pytest.raises(UserError, match=r"Process 7 of elsewhere is at work \(mnist-cnn version 1 promoted\)"):
+        with pytest.raises(
+            UserError, match=r"Process 7 on elsewhere is still working on a decision \(mnist-cnn version 1 promoted\)"
+        ):
             begin(client, name)
         decide(client, other, 1)  # what concerns another model is not waited for
         assert entries(client) == [(other, 1, "promoted")]
@@ -124,7 +128,7 @@ def test_a_decision_at_work_on_another_host_is_waited_for_and_taken_over_when_it
         silent.set()
         there.join()
     assert [one.said for one in begin(client, name)[1]] == [
-        "Completed: mnist-cnn version 1 promoted, which was cut off."
+        "Completed: mnist-cnn version 1 promoted, which was interrupted."
     ]
     assert alias_version(client, name, "champion") == 1
     assert faults(client) == []
@@ -169,8 +173,8 @@ def test_a_recovery_that_fails_blocks_no_other_model_and_names_the_way_out(clien
     decide(client, name, 1)
     said = [one.said for one in begin(client, name)[1]]
     assert [f"deepdigits abandon {run}" in one for run, one in zip([gone, damaged], said, strict=True)] == [True, True]
-    assert "Not completed: mnist-rnn version 2 promoted, which was cut off" in said[0]
-    assert f"The tag {INTENT_TAG} of run {damaged} is damaged" in said[1]
+    assert "Not completed: mnist-rnn version 2 promoted, which was interrupted" in said[0]
+    assert f"The tag {INTENT_TAG} of run {damaged} is malformed" in said[1]
     assert [entry for entry in entries(client) if entry[0] == name] == [(name, 1, "promoted")]
     with pytest.raises(UserError, match=f"deepdigits abandon {gone}"):
         begin(client, other)
@@ -193,12 +197,12 @@ def test_descriptions_and_tags_stay_within_what_postgresql_takes(client: MlflowC
     text = client.get_model_version(name, "1").description
     assert len(text) <= LIMIT
     assert "(ledger entry 5): Better." in text
-    assert text.startswith(f"## Decisions\n\n- earlier ones: deepdigits history {name}\n")
+    assert text.startswith(f"## Decisions\n\n- earlier decisions: deepdigits history {name}\n")
     assert text.partition(MARK)[2] == card if len(card) < 1000 else text.endswith(CARD_CUT)
     for entry in ledger.load(client).entries:
         tags = client.get_run(entry["run_id"]).data.tags
         assert max(len(value) for value in tags.values()) <= LIMIT
-    assert "more reasons are in the record" in ledger.load(client).entries[0]["reasons"][-1]
+    assert "more reasons are in the decision's record" in ledger.load(client).entries[0]["reasons"][-1]
     assert faults(client) == []
 
 
@@ -233,7 +237,7 @@ def test_an_entry_is_known_as_long_as_the_file_or_its_decision_has_it(client: Ml
     first, second = ledger.load(client).entries
     client.set_tag(first["run_id"], ledger.ENTRY_TAG, "lost")
     assert [*ledger.load(client).entries] == [first, second]
-    assert any("Entry 1 of the ledger is not the one" in fault for fault in faults(client))
+    assert any("Entry 1 of the ledger does not match the copy" in fault for fault in faults(client))
     client.set_tag(first["run_id"], ledger.ENTRY_TAG, json.dumps(first))
 
     edited = serialise([{**first, "by": "nobody"}, second])

@@ -85,7 +85,7 @@ def test_a_file_cut_off_keeps_its_whole_lines(several: list[dict[str, Any]], cut
     last = len(json.dumps(entries[-1], sort_keys=True))
     kept, faults = parse(serialise(entries)[: -1 - min(cut, last - 1)])
     assert kept == entries[:-1]
-    assert faults == [f"Line {len(entries)} of the ledger is no entry."]
+    assert faults == [f"Line {len(entries)} of the ledger is not a valid entry."]
 
 
 @given(st.binary())
@@ -100,7 +100,7 @@ def test_an_entry_with_anything_in_a_field_is_read_or_named(content: dict[str, A
     (entry,) = chain([content])
     entry[data.draw(st.sampled_from(sorted(entry)))] = data.draw(json_values)
     entries, faults = parse(json.dumps(entry))
-    assert len(entries) == 1 or faults == ["Line 1 of the ledger is no entry."]
+    assert len(entries) == 1 or faults == ["Line 1 of the ledger is not a valid entry."]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_entry_with_anything_in_a_field_is_read_or_named(content: dict[str, A
 )
 def test_a_line_that_is_no_entry_is_named(line: str) -> None:
     (whole,) = chain([CONTENT])
-    assert parse(f"{serialise([whole])}{line}\n") == ([whole], ["Line 2 of the ledger is no entry."])
+    assert parse(f"{serialise([whole])}{line}\n") == ([whole], ["Line 2 of the ledger is not a valid entry."])
 
 
 def test_a_champion_that_nobody_decided_on_is_named() -> None:
@@ -147,4 +147,4 @@ def test_a_champion_that_nobody_decided_on_is_named() -> None:
         for number, (before, after) in enumerate(steps, 1)
     ]
     (fault,) = chain_of_champions(entries)
-    assert fault.startswith("a: entry 3 found version 3 as champion, but the decision before had left version 2")
+    assert fault.startswith("a: entry 3 found version 3 as champion, but the previous decision had left version 2")

@@ -34,7 +34,7 @@ def test_the_first_version_needs_its_floors_only() -> None:
 def test_better_by_mcnemar_is_promoted_with_the_table() -> None:
     decision = judge(score(*range(5)), score(*range(5), *range(20, 40)), RULE, 0, [])
     assert decision.outcome == "promoted"
-    assert "20 images are read right by the candidate alone, 0 by the champion alone" in decision.reasons[0]
+    assert "only the candidate reads 20 images correctly, only the champion 0" in decision.reasons[0]
     assert decision.numbers["contingency"] == {
         "both_right": 9975, "only_candidate_right": 20, "only_champion_right": 0, "both_wrong": 5,
     }  # fmt: skip
@@ -44,7 +44,7 @@ def test_better_by_mcnemar_is_promoted_with_the_table() -> None:
 def test_better_by_luck_is_refused_and_says_what_was_needed() -> None:
     decision = judge(score(*range(5)), score(*range(8)), RULE, 0, [])
     assert decision.outcome == "refused"
-    assert "needed is p < 0.05" in decision.reasons[0]
+    assert "p < 0.05 is required" in decision.reasons[0]
     assert "Not cheaper" in decision.reasons[1]
 
 
@@ -52,13 +52,13 @@ def test_better_by_luck_is_refused_and_says_what_was_needed() -> None:
 def test_not_worse_and_cheaper_is_promoted(cost: dict[str, int]) -> None:
     decision = judge(score(*range(10), **cost), score(*range(2, 12)), RULE, 0, [])
     assert decision.outcome == "promoted"
-    assert decision.reasons[0].startswith("Not worse and cheaper")
+    assert decision.reasons[0].startswith("Non-inferior and cheaper")
 
 
 def test_cheaper_but_perhaps_worse_is_refused() -> None:
     decision = judge(score(*range(30), parameters=10), score(*range(20, 40)), RULE, 0, [])
     assert decision.outcome == "refused"
-    assert any("Not shown to be no worse" in reason for reason in decision.reasons)
+    assert any("Not shown to be non-inferior" in reason for reason in decision.reasons)
 
 
 def test_a_digit_that_falls_blocks_even_a_better_model() -> None:
@@ -66,7 +66,7 @@ def test_a_digit_that_falls_blocks_even_a_better_model() -> None:
     others = np.flatnonzero(LABELS != 7)[:60]
     decision = judge(score(*sevens), score(*others), RULE, 0, [])
     assert decision.outcome == "refused"
-    assert decision.reasons == ["Recall of digit 7 falls by 0.60 points; allowed are 0.50."]
+    assert decision.reasons == ["Recall of digit 7 falls by 0.60 points; allowed: 0.50."]
 
 
 def test_an_objection_blocks_even_a_better_model() -> None:
@@ -111,10 +111,10 @@ RULE_GAN = RULE.model_copy(update={"generator": RULE.generator.model_copy(update
 @pytest.mark.parametrize(
     ("candidate", "outcome", "why"),
     [
-        (generator(0.1, 0.95), "promoted", "Better and in nothing worse"),
+        (generator(0.1, 0.95), "promoted", "Better, and no worse in anything"),
         (generator(0.5, 0.9), "refused", "Not better"),
-        (generator(0.9, 0.95), "refused", "Not shown to be no worse"),
-        (generator(0.1, 0.6), "refused", "Not shown to be no worse"),
+        (generator(0.9, 0.95), "refused", "Not shown to be non-inferior"),
+        (generator(0.1, 0.6), "refused", "Not shown to be non-inferior"),
     ],
 )
 def test_a_generator_must_be_better_and_in_nothing_worse(candidate: Score, outcome: str, why: str) -> None:
@@ -159,7 +159,7 @@ def test_a_detector_that_is_better_by_luck_or_worse_is_refused() -> None:
     assert lucky.outcome == "refused"
     worse = judge_pair(scene_score(*range(40)), scene_score(*range(10)))
     assert worse.outcome == "refused"
-    assert "Not shown to be no worse" in worse.reasons[0]
+    assert "Not shown to be non-inferior" in worse.reasons[0]
 
 
 def test_a_cheaper_detector_that_is_as_good_is_promoted() -> None:

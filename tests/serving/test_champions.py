@@ -140,7 +140,7 @@ def test_a_store_that_is_gone_for_a_while_costs_nothing(registry: Registry, capl
     watch.refresh()
     assert watch.current["cnn"].version == 1
     assert watch.failures == 1
-    assert "could not be read anew" in caplog.text
+    assert "could not refresh the champions" in caplog.text
     assert not store.exists(), "a server makes no new store where one was taken away"
     Path("elsewhere").rename(store)
     registry.add("cnn")

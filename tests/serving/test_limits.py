@@ -29,7 +29,7 @@ IMAGES = {"images": RNG.integers(0, 256, (3, 28, 28)).tolist()}
 def test_a_length_that_is_none_is_a_problem(client: TestClient, digits: str) -> None:
     headers = {"Content-Type": "application/json", "Content-Length": digits}
     refused = client.post("/v1/classify", content=b"{}", headers=headers)
-    assert (refused.status_code, refused.json()["detail"]) == (400, "Content-Length is no length.")
+    assert (refused.status_code, refused.json()["detail"]) == (400, "Content-Length is not a valid length.")
 
 
 def test_drawing_takes_json_alone_which_no_other_site_may_send_unasked(client: TestClient) -> None:
@@ -127,5 +127,5 @@ def test_a_network_for_scenes_of_another_size_gets_them(tmp_path: Path) -> None:
 
 
 def test_a_network_without_a_size_is_not_served(networks: Path) -> None:
-    with pytest.raises(UserError, match="no square images"):
+    with pytest.raises(UserError, match="does not take square images"):
         side_of(OnnxNetwork(networks / "gan.onnx"))

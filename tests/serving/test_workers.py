@@ -26,7 +26,7 @@ def readers() -> Iterator[Readers]:
     [
         (time.sleep, 60, 503, "more than 1 seconds"),
         (bytes, 2 * 10**9, 413, "memory"),
-        (os._exit, 1, 503, "has died"),
+        (os._exit, 1, 503, "process reading this request died"),
     ],
     ids=["time", "memory", "death"],
 )

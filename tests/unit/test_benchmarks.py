@@ -41,7 +41,7 @@ def test_other_seeds_and_a_tenth_of_the_epochs_change_each_training_and_nothing_
 
 def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_stands_out() -> None:
     def record(kind: str, accuracy: float) -> dict[str, Any]:
-        return {"kind": kind, "figures": {"cnn.test.accuracy": accuracy}}
+        return {"kind": kind, "figures": {"cnn.accuracy": accuracy}}
 
     rows = report.floor_rows([record(seeds.SOUND, 0.9990), record(seeds.SOUND, 0.9980), record(seeds.SHORT, 0.5)])
     row = next(row for row in rows if row["measure"] == "CNN, accuracy")

@@ -51,7 +51,7 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("train_cnn.fit.epochs", 0, r"train_cnn.fit.epochs = 0: .*greater than or equal to 1"),
         ("train_cnn.fit.epochs", 2.5, r"train_cnn.fit.epochs = 2.5: .*integer"),
         ("train_cnn.fit.epochs", True, r"train_cnn.fit.epochs = true: .*integer"),
-        ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: no such key; did you mean epochs\?"),
+        ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: unknown key; did you mean epochs\?"),
         ("train_gan.stop.fool_rate", 1.5, r"train_gan.stop.fool_rate = 1.5: .*less than or equal to 1"),
         ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru', 'lstm' or 's4d'"),
         ("ingest.offline_fallback", "cifar", r"ingest.offline_fallback = \"cifar\": .*'digits'"),

@@ -62,7 +62,7 @@ def test_a_damaged_split_file_says_what_to_do(digits_train: Split, tmp_path: Pat
         load_split(path)
     save_split(digits_train, path)
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="corrupt"):
         load_split(path)
     np.savez(path, images=np.zeros((2, 28, 27), np.uint8), labels=np.zeros(2, np.int64))
     with pytest.raises(UserError, match="expected uint8"):

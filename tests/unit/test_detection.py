@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.scenes.scenes import Scenes, box_iou, compose, detection_targets
-from deepdigits.tasks.detector import task as detector_task
+from deepdigits.tasks.detector import evaluation
 from deepdigits.tasks.detector.config import DetectorNet
 from deepdigits.tasks.detector.metrics import (
     THRESHOLDS,
@@ -203,8 +203,8 @@ def test_at_several_scales_a_large_digit_is_found_where_it_is(monkeypatch: pytes
             scores[0, 0, 6] = 0.75
         return scores, boxes
 
-    monkeypatch.setattr(detector_task, "find_cells", find)
-    boxes, scores, labels = detector_task.find_at_scales(Detector(NET), np.zeros((1, 84, 84), np.uint8))
+    monkeypatch.setattr(evaluation, "find_cells", find)
+    boxes, scores, labels = evaluation.find_at_scales(Detector(NET), np.zeros((1, 84, 84), np.uint8))
     assert boxes[0, 0].tolist() == [4, 8, 40, 80]
     assert scores[0, 0] == pytest.approx(0.75)
     assert labels[0, 0] == 6

@@ -52,13 +52,13 @@ def fills_a_database_by_sqlalchemy() -> None:
 
 
 DENIALS = [
-    (asks_for_an_unknown_host, "The host that was named cannot be used: "),
-    (binds_an_address_of_another_kind, "The host that was named cannot be used: "),
+    (asks_for_an_unknown_host, "Host lookup failed: "),
+    (binds_an_address_of_another_kind, "Host lookup failed: "),
     (opens_a_missing_file, "No such file or directory (missing/file)."),
     (opens_a_missing_file_by_bytes, "No such file or directory (missing/file)."),
     (fails_in_tls, "[SSL: WRONG_VERSION_NUMBER] wrong version number."),
-    (fills_a_database, "The database of the MLflow store failed: database or disk is full."),
-    (fills_a_database_by_sqlalchemy, "The database of the MLflow store failed: database or disk is full."),
+    (fills_a_database, "The MLflow store's database failed: database or disk is full."),
+    (fills_a_database_by_sqlalchemy, "The MLflow store's database failed: database or disk is full."),
 ]
 
 
@@ -103,7 +103,7 @@ def test_a_stage_that_dvc_runs_says_how_to_restore_what_dvc_has_removed(
 
     for error in (UserError("Bad."), Terminated(), KeyboardInterrupt()):
         said = stops(error)
-        assert "dvc checkout train_cnn; its metrics: git checkout reports/metrics" in said
+        assert "dvc checkout train_cnn; to restore its metrics, run: git checkout reports/metrics" in said
         assert "train_cnn stopped" in said
     monkeypatch.setattr(exit, "_module_run", lambda: "deepdigits")
     monkeypatch.delenv("DVC_STAGE")

@@ -83,13 +83,16 @@ FAULTS: dict[str, tuple[Callable[[Splits], Splits], str]] = {
     "one blank image": (lambda s: {**s, "test": with_images(s["test"], lambda x: put(x, 7, 0))}, "full ink"),
     "one saturated image": (lambda s: {**s, "test": with_images(s["test"], lambda x: put(x, 7, 255))}, "background"),
     "shifted off centre": (lambda s: {**s, "test": with_images(s["test"], lambda x: np.roll(x, 4, 2))}, "horizontally"),
-    "rotated split": (lambda s: {**s, "test": with_images(s["test"], lambda x: np.rot90(x, 1, (1, 2)))}, "looks alike"),
+    "rotated split": (
+        lambda s: {**s, "test": with_images(s["test"], lambda x: np.rot90(x, 1, (1, 2)))},
+        "looks the same",
+    ),
     "test image in train": (
         lambda s: {
             **s,
             "train": Split(np.concatenate([s["train"].images[1:], s["test"].images[:1]]), s["train"].labels),
         },
-        "stands twice",
+        "appears twice",
     ),
     "shuffled labels": (
         lambda s: {**s, "train": Split(s["train"].images, np.random.default_rng(0).permutation(s["train"].labels))},
@@ -129,7 +132,7 @@ def test_the_example_rows_are_the_faulty_images(good: Splits) -> None:
     splits = {**good, "test": with_images(good["test"], lambda x: put(x, 7, 0))}
     outcome = next(item for item in judge(splits).failed if "full ink" in item.name)
     assert outcome.rows == [{"image": "test/7"}]
-    assert outcome.observed.startswith("1 of 1797 rows break it")
+    assert outcome.observed.startswith("1 of 1797 rows violate it")
 
 
 def test_a_missing_column_fails_instead_of_passing_unseen(good: Splits) -> None:
@@ -141,7 +144,7 @@ def test_a_missing_column_fails_instead_of_passing_unseen(good: Splits) -> None:
         "classes": class_frame(good),
     }
     verdict = check(frames, expectations(PARAMS.validate_.bands["digits"], 0.0), ROW_NAMES, 20)
-    assert {"the frame has exactly its columns"} < {item.name for item in verdict.failed}
+    assert {"the frame has exactly the expected columns"} < {item.name for item in verdict.failed}
     assert any("could not be evaluated" in item.observed for item in verdict.failed)
 
 

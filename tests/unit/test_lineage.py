@@ -68,7 +68,7 @@ def owned_by_another(root: Path) -> None:
     ("change", "said"),
     [
         (nothing_committed, "HEAD"),
-        (a_folder_inside, "is a folder inside a git repository, not the root of one"),
+        (a_folder_inside, "is a subdirectory of a git repository, not its root"),
         (owned_by_another, "git config --global --add safe.directory"),
     ],
 )

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from deepdigits.core.environment import describe_environment
 from deepdigits.core.errors import UserError
-from deepdigits.release.lockcheck import check_lock
+from deepdigits.core.files import write_json
+from deepdigits.release.lockcheck import check_lock, other_environment
 from tests.conftest import ROOT
 
 
@@ -27,24 +30,24 @@ def tree(tmp_path: Path) -> Path:
     ("file", "old", "new", "said"),
     [
         ("src/deepdigits/tasks/cnn/network.py", "", "#\n",
-         "train_cnn: src/deepdigits/tasks/cnn/network.py has changed since it ran."),
-        ("src/deepdigits/nn/blocks.py", "", "#\n", "train_cnn: src/deepdigits/nn has changed since it ran."),
+         "train_cnn: src/deepdigits/tasks/cnn/network.py has changed since it last ran."),
+        ("src/deepdigits/nn/blocks.py", "", "#\n", "train_cnn: src/deepdigits/nn has changed since it last ran."),
         ("src/deepdigits/tasks/swap/network.py", "", "#\n",
-         "package@swap: src/deepdigits/tasks/swap has changed since it ran."),
+         "package@swap: src/deepdigits/tasks/swap has changed since it last ran."),
         ("params.yaml", "max_learning_rate: 0.003", "max_learning_rate: 0.004",
-         "train_rnn: train_rnn.fit.max_learning_rate was 0.003, is 0.004."),
+         "train_rnn: train_rnn.fit.max_learning_rate was 0.003 and is now 0.004."),
         ("dvc.yaml", "cmd: ${python} -m pipelines.ingest", "cmd: ${python} -m pipelines.ingest --all",
-         "ingest: its command was 'env PATH=\"$DVC_ROOT/.venv/bin:$PATH\" PYTHONPATH=\"src:$PYTHONPATH\" "
-         "python -m pipelines.ingest'."),
+         "ingest: its command has changed; it was 'env PATH=\"$DVC_ROOT/.venv/bin:$PATH\" "
+         "PYTHONPATH=\"src:$PYTHONPATH\" python -m pipelines.ingest'."),
         ("dvc.yaml", "models/gan/discriminator.json, reports/figures/gan_progress,", "models/gan/discriminator.json,",
-         "train_gan: made reports/figures/gan_progress when it ran, which is no out now."),
+         "train_gan: wrote reports/figures/gan_progress when it last ran, but it is no longer an out."),
         ("dvc.yaml", "matrix: {model: [cnn, rnn]}", "matrix: {model: [cnn]}",
          "evaluate@rnn: is in dvc.lock but not in dvc.yaml."),
         ("reports/metrics/evaluate_cnn.json", '"cnn.test.accuracy": 0.99', '"cnn.test.accuracy": 1.00',
-         "evaluate@cnn: reports/metrics/evaluate_cnn.json is not the file that it made."),
+         "evaluate@cnn: reports/metrics/evaluate_cnn.json is not the file that it wrote."),
         ("pipelines/scenes/dvc.lock", "  compose:\n", "  composed:\n",
-         "compose: has never been run, pipelines/scenes/dvc.lock does not know it."),
-        ("dvc.lock", "  train_cnn:\n", "  train_old:\n", "train_cnn: has never been run, dvc.lock does not know it."),
+         "compose: has never run; pipelines/scenes/dvc.lock has no entry for it."),
+        ("dvc.lock", "  train_cnn:\n", "  train_old:\n", "train_cnn: has never run; dvc.lock has no entry for it."),
     ],
 )  # fmt: skip
 def test_a_lie_is_found(tree: Path, file: str, old: str, new: str, said: str) -> None:
@@ -65,10 +68,10 @@ def test_a_lie_is_found(tree: Path, file: str, old: str, new: str, said: str) ->
         ("stages: [a]", "stages = "),
         ("schema: '2.0'", "stages: is missing"),
         ("stages: {a: {cmd: 2026-01-01}}", "only text, numbers"),
-        ("<<<<<<< HEAD\nstages: {}", "cannot be read as YAML"),
-        ("stages: {a: [}", "cannot be read as YAML"),
-        ("- a", "must hold a mapping"),
-        ("", "must hold a mapping"),
+        ("<<<<<<< HEAD\nstages: {}", "is not valid YAML"),
+        ("stages: {a: [}", "is not valid YAML"),
+        ("- a", "must contain a mapping"),
+        ("", "must contain a mapping"),
     ],
 )
 def test_a_lock_that_is_none_is_named_with_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
@@ -83,6 +86,7 @@ def test_a_lock_that_is_none_is_named_with_what_is_wrong(text: str, said: str, t
 
 def test_a_pipeline_that_is_none_is_named_with_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_text("stages: {a: {deps: [x], params: [], outs: [{}]}}")
+    (tmp_path / "params.yaml").write_text("{}")
     with pytest.raises(UserError, match=r"(?s)stages.a.cmd: is missing.*stages.a.outs.0"):
         check_lock(tmp_path)
 
@@ -93,4 +97,22 @@ def test_a_stage_that_read_something_else_is_found(tree: Path) -> None:
     place = text.index("path: models/cnn/model.safetensors", text.index("  evaluate@cnn:"))
     start = text.index("md5: ", text.index("hash: md5", place)) + len("md5: ")
     (tree / "dvc.lock").write_text(text[:start] + "a" * 32 + text[start + 32 :])
-    assert "evaluate@cnn: read another models/cnn/model.safetensors than is in dvc.lock now." in check_lock(tree)
+    assert "evaluate@cnn: read a different models/cnn/model.safetensors than dvc.lock now records." in check_lock(tree)
+
+
+def test_a_lock_made_in_another_environment_is_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("torch==2.13.0\n")
+    here = describe_environment(tmp_path) | {"cpu": torch.backends.cpu.get_cpu_capability()}
+    write_json(tmp_path / "reports/metrics/train_cnn.json", {f"cnn.environment.{key}": here[key] for key in here})
+    assert other_environment(tmp_path) == []
+    there = {**here, "cpu": "AVX9", "torch": "2.13.0+cu130"}
+    for model in ("gan", "rnn"):
+        write_json(
+            tmp_path / f"reports/metrics/train_{model}.json",
+            {f"{model}.environment.{key}": there[key] for key in there},
+        )
+    said = other_environment(tmp_path)
+    assert len(said) == 2
+    assert all(text.startswith("gan, rnn: ") for text in said)
+    assert any("AVX9" in text for text in said)
+    assert any("2.13.0+cu130" in text for text in said)

@@ -55,5 +55,5 @@ def test_a_pixel_is_remembered_to_the_end() -> None:
 
 
 def test_an_impossible_configuration_is_refused() -> None:
-    with pytest.raises(ValidationError, match="forwards only"):
+    with pytest.raises(ValidationError, match="only reads forwards"):
         RnnNet(cell="s4d", hidden=8, layers=2, bidirectional=True, dropout=0.0)

@@ -172,7 +172,7 @@ def one_label(one: Scenes) -> Scenes:
 
 
 FAULTS = {
-    "a box moved": (changed("boxes", put((0, 0), 1)), "every box is the least one around the digit's mask"),
+    "a box moved": (changed("boxes", put((0, 0), 1)), "every box is the tightest one around the digit's mask"),
     "a box out of the scene": (changed("boxes", put((0, 2), 90)), "every box lies inside its scene"),
     "a label that is no digit": (changed("labels", put(0, 10)), "every digit in a scene is one of 0 to 9"),
     "labels exchanged": (
@@ -187,9 +187,9 @@ FAULTS = {
     "a blank scene": (changed("images", put(0, 0)), "no scene is blank (pixel deviation of 3 or more)"),
     "a scene twice": (
         changed("images", lambda images: images.__setitem__(0, images[1])),
-        "no scene stands twice",
+        "no scene appears twice",
     ),
-    "one digit alone": (one_label, "no digit prevails in a split's scenes"),
+    "one digit alone": (one_label, "no digit dominates a split's scenes"),
     "two boxes in one place": (
         lambda one: replace(one, boxes=np.concatenate([one.boxes[:1], one.boxes[:1], one.boxes[2:]])),
         "no two boxes of a scene overlap by more than is allowed",

@@ -129,7 +129,7 @@ def test_an_own_mirror_that_refuses_is_an_error(status: int, downloader: Downloa
 
 def test_an_own_mirror_with_wrong_bytes_is_an_error(downloader: Downloader, mirror) -> None:
     own, good = mirror((200, b"<!doctype html><p>Please log in")), mirror((200, gzip.compress(CONTENT)))
-    with pytest.raises(WrongBytes, match="file.gz of http://.*not a gzip file.*doctype"):
+    with pytest.raises(WrongBytes, match="file.gz from http://.*not a gzip file.*doctype"):
         fetch_all([good.url], downloader, EXPECTED, own=own.url)
 
 
@@ -175,7 +175,7 @@ def test_an_own_mirror_may_be_below_the_home_folder(tmp_path: Path, monkeypatch:
         ("ftp://me:secret@mirror.example/x", "neither a folder nor"),
         ("http://me:secret/9@mirror.example/x", "write / as %2F"),
         ("http://me:se@cret/9@mirror.example/x", "write / as %2F"),
-        ("http://[secret", "cannot be read"),
+        ("http://[secret", "is ambiguous"),
     ],
 )
 def test_an_own_mirror_that_cannot_be_read_is_named_without_its_login(setting: str, said: str) -> None:
@@ -193,7 +193,7 @@ def test_a_damaged_file_in_a_folder_is_never_passed_over(tmp_path: Path, downloa
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path, downloader: Downloader) -> None:
-    with pytest.raises(UserError, match="MNIST_MIRROR.*is no folder"):
+    with pytest.raises(UserError, match="MNIST_MIRROR.*is not a folder"):
         fetch_all([str(tmp_path / "nowhere")], downloader, EXPECTED)
 
 
@@ -229,7 +229,7 @@ def test_a_mirror_that_sends_without_end_is_cut_off(
 ) -> None:
     monkeypatch.setattr(sources, "MAX_BYTES", 100_000)
     endless = mirror((200, bytes(10_000_000)))
-    with pytest.raises(WrongBytes, match="sends more than 100000 bytes"):
+    with pytest.raises(WrongBytes, match="sent more than 100000 bytes"):
         fetch_all([endless.url], downloader, EXPECTED)
     assert not [path for path in downloader.cache.rglob("*") if path.is_file()]
 
@@ -257,7 +257,7 @@ def test_no_network_says_so_of_each_mirror(downloader: Downloader) -> None:
     ("data", "said"),
     [
         (b"plain", "not a gzip file"),
-        (gzip.compress(CONTENT)[:-5], "cut short"),
+        (gzip.compress(CONTENT)[:-5], "truncated"),
         (gzip.compress(CONTENT) + b"more", "follow"),
         (gzip.compress(bytes(sources.MAX_BYTES + 1)), "more than"),
     ],

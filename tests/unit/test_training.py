@@ -14,7 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
-from deepdigits.core.errors import UserError
+from deepdigits.core.errors import Terminated, UserError
 from deepdigits.data.digits.splits import Split, stratified_rows
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.classification.augmentation import augment
@@ -34,7 +34,7 @@ from deepdigits.tasks.rnn.config import RnnNet
 from deepdigits.tasks.rnn.training import rnn_to_train
 from deepdigits.training.data_module import InMemoryData
 from deepdigits.training.fitting import fit_to_loss
-from deepdigits.training.trainer import Fitted, fit, work_dir
+from deepdigits.training.trainer import Fitted, _readable, fit, work_dir
 from deepdigits.training.weights import part_of, save_network
 
 CNN = CnnNet(widths=(8, 8, 8, 16, 16))
@@ -212,6 +212,25 @@ def test_a_damaged_checkpoint_is_put_away(
     assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
 
 
+@pytest.mark.parametrize(
+    ("where", "what", "error"),
+    [(Path, "read_bytes", OSError(5, "Input/output error")), (torch, "load", Terminated())],
+)
+def test_a_checkpoint_outlives_a_disk_that_fails_and_a_stop(
+    where: Any, what: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = tmp_path / "last.ckpt"
+    last.write_bytes(b"whole")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, what, fail)
+    with pytest.raises(type(error)):
+        _readable(last)
+    assert last.exists()
+
+
 def test_other_work_on_the_machine_changes_no_byte(
     alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
@@ -241,7 +260,7 @@ def test_training_that_diverges_says_which_figure_and_what_to_do(splits: tuple[S
     module = build("cnn")
     with torch.no_grad():
         next(module.parameters()).fill_(float("nan"))
-    with pytest.raises(UserError, match=r"epoch 1: train/loss, val/loss is not a number. Lower the learning rate"):
+    with pytest.raises(UserError, match=r"epoch 1: train/loss, val/loss is not finite. Lower this stage's"):
         train_classifier(module, splits, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The command `deepdigits`. Run it from the repository's root."""
+"""The command `deepdigits`. Run it from the root of the repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ add_registry_commands(commands)
 
 @commands.command()
 def summary() -> None:
-    """Show what the pipeline made; register what the registry does not have yet. Exit code 3: a model is refused."""
+    """Show what the pipeline made, and register the models that are new. Exit code 3 if a model is refused."""
     from deepdigits.core.loading import read_params
     from deepdigits.release.params import Params
     from deepdigits.release.summary import register_all, summary_panel
@@ -37,17 +37,17 @@ def summary() -> None:
 
 @commands.command()
 def check() -> None:
-    """Tell whether the dvc.lock files are true for this tree, without running anything; exit code 1 if not."""
+    """Check that the dvc.lock files match this tree, without running anything. Exit code 1 if they do not."""
     from deepdigits.release.lockcheck import check_lock, other_environment
 
     for difference in other_environment(Path.cwd()):
         Console(stderr=True).print(
-            f"[yellow]Trained in another environment:[/] {escape(difference)} Figures hold, bytes may differ."
+            f"[yellow]Trained in a different environment:[/] {escape(difference)} Figures hold, but bytes may differ."
         )
     faults = check_lock(Path.cwd())
     if faults:
-        raise UserError("dvc.lock is not true for this tree:\n" + "\n".join(faults) + "\nMake it true: make repro")
-    Console().print("dvc.lock is true for this tree.")
+        raise UserError("dvc.lock does not match this tree:\n" + "\n".join(faults) + "\nTo update it: make repro-all")
+    Console().print("dvc.lock matches this tree.")
 
 
 @commands.command()
@@ -65,8 +65,8 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 
     open_store()
     _refuse_taken("127.0.0.1", port, f"make ui PORT={port + 1}")
-    Console().print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C ends it)")
-    # One worker and no job runner: this serves one reviewer, and starts in a third of the time.
+    Console().print(f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning  (Ctrl-C to stop)")
+    # One worker and no job runner are enough for one reviewer, and start in a third of the time.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     arguments = ["ui", "--backend-store-uri", store_uri(), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *arguments])
@@ -75,16 +75,16 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 @commands.command()
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means all.")] = "127.0.0.1",
     dataset: Annotated[str | None, typer.Option(help="Whose champions: mnist or digits.")] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Threads of one network; one for each core if not given.")
+        int | None, typer.Option(min=1, max=256, help="Threads per network; by default one per core.")
     ] = None,
-    refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Time between two looks for a new champion.")] = 5,
+    refresh_seconds: Annotated[float, typer.Option(min=0.1, help="Seconds between checks for a new champion.")] = 5,
     allowed_host: Annotated[
-        list[str] | None, typer.Option(help="A name it answers for, beside localhost and HOST; * is any. Repeatable.")
+        list[str] | None, typer.Option(help="A name to accept besides localhost and HOST; * accepts any. Repeatable.")
     ] = None,
-    root_path: Annotated[str, typer.Option(help="The prefix that a proxy before it takes off, e.g. /digits.")] = "",
+    root_path: Annotated[str, typer.Option(help="The path prefix that a reverse proxy strips, e.g. /digits.")] = "",
 ) -> None:
     """Serve the champions over HTTP, with a page to draw on."""
     from joblib import cpu_count
@@ -101,7 +101,7 @@ def serve(
         app = create_app(
             ChampionWatch(dataset, threads or cpu_count()), refresh_seconds, [*LOCAL, host, *(allowed_host or [])]
         )
-        Console().print(f"{address_of(host, port, prefix)}  (Ctrl-C ends it; the API is described at {prefix}/docs)")
+        Console().print(f"{address_of(host, port, prefix)}  (Ctrl-C to stop; the API is documented at {prefix}/docs)")
         with contextlib.suppress(Terminated, KeyboardInterrupt):
             answer(app, sockets, prefix)
 

@@ -1,4 +1,4 @@
-"""The commands about registered models. Exit codes: 0 done, 2 usage or store error, 3 refused or found wanting."""
+"""The commands for registered models. Exit codes: 0 success, 2 usage or store error, 3 refused or a check failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REFUSED = 3
 Reference = Annotated[str, typer.Argument(help="NAME, NAME@alias or NAME/version, e.g. mnist-cnn@candidate.")]
 Name = Annotated[str, typer.Argument(help="A registered model, e.g. mnist-cnn.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add_registry_commands(commands: typer.Typer) -> None:
@@ -34,17 +34,17 @@ def promote(
     reference: Reference,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide, but change and record nothing.")] = False,
     allow_other_data: Annotated[
-        bool, typer.Option("--allow-other-data", help="Compare although the champion was made with other data.")
+        bool, typer.Option("--allow-other-data", help="Compare even if the champion was made with different data.")
     ] = False,
     source: Annotated[
-        str | None, typer.Option("--from", help="Tracking URI of the store whose champion is to be copied.")
+        str | None, typer.Option("--from", help="Tracking URI of the store to copy the champion from.")
     ] = None,
     target: Annotated[
         str | None, typer.Option("--to", help="Tracking URI of the store to copy to and decide in.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version the champion if it deserves it: scored now, against the champion, on the test images here."""
+    """Score a version against the champion on the test images here, and promote it if the rules allow it."""
     from deepdigits.core.compute import use_threads
     from deepdigits.core.loading import read_params
     from deepdigits.promotion.promote import promote as act
@@ -53,12 +53,12 @@ def promote(
     params = read_params(Params)
     use_threads(params.compute.threads)
     if (source is None) != (target is None):
-        raise UserError("--from and --to belong together: the store to copy from and the one to copy to.")
+        raise UserError("--from and --to must be given together: the store to copy from and the store to copy to.")
     if source and target:
         from deepdigits.promotion.transfer import transfer, using_store
 
         if dry_run:
-            raise UserError("--dry-run does not go with --from and --to, since copying changes the other store.")
+            raise UserError("--dry-run cannot be combined with --from and --to, since copying changes the other store.")
         copied = transfer(reference, source, target)
         with using_store(target):
             outcome = act(f"{copied.name}/{copied.version}", params, allow_other_data=allow_other_data)
@@ -70,14 +70,14 @@ def promote(
 
 
 def rollback(name: Name, as_json: AsJson = False) -> None:
-    """Give the alias `champion` back to the version that had it before."""
+    """Move the alias `champion` back to the version that had it before."""
     from deepdigits.promotion.promote import rollback as act
 
     _show(act(name), as_json)
 
 
 def history(name: Name, as_json: AsJson = False) -> None:
-    """Print every decision about a model, the oldest first."""
+    """Print every decision about a model, oldest first."""
     from deepdigits.ops.tracking import open_store
     from deepdigits.promotion.ledger import about
     from deepdigits.promotion.registered import find_model
@@ -103,7 +103,7 @@ def audit(
     as_json: AsJson = False,
     rewrite: Annotated[
         bool,
-        typer.Option("--rewrite", help="First write the ledger's file anew, from the entries that the store holds."),
+        typer.Option("--rewrite", help="First rewrite the ledger's file from the entries in the store."),
     ] = False,
 ) -> None:
     """Recompute the ledger's chain and compare it with the aliases and records in the store."""
@@ -123,8 +123,8 @@ def audit(
         raise typer.Exit(REFUSED)
 
 
-def abandon(run: Annotated[str, typer.Argument(help="The decision's run, as promote or audit names it.")]) -> None:
-    """Give up a decision that was cut off and that promote can neither complete nor undo."""
+def abandon(run: Annotated[str, typer.Argument(help="The run of the decision, as shown by promote or audit.")]) -> None:
+    """Give up an interrupted decision that promote can neither complete nor undo."""
     from deepdigits.ops.tracking import open_store
     from deepdigits.promotion.recovery import abandon as act
 
@@ -134,7 +134,7 @@ def abandon(run: Annotated[str, typer.Argument(help="The decision's run, as prom
 def verify(
     reference: Reference,
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Also run the pipeline of its commit from nothing and compare bytes.")
+        bool, typer.Option("--rebuild", help="Also run the pipeline of its commit from scratch and compare bytes.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -173,21 +173,21 @@ def _exits_with_2(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             command(*args, **kwargs)
         except Exception as error:
-            said = Text(_told(error))  # which may quote what looks like markup
-            panel = Panel(said, title=f"{command.__name__} stopped", border_style="red", title_align="left")
+            message = Text(_user_message(error))  # not markup, since it may quote text that looks like markup
+            panel = Panel(message, title=f"{command.__name__} stopped", border_style="red", title_align="left")
             Console(stderr=True, highlight=False).print(panel)
             raise typer.Exit(2) from None
 
     return run
 
 
-def _told(error: Exception) -> str:
-    """The message of an error that its user can mend; others are defects of ours, and go on."""
+def _user_message(error: Exception) -> str:
+    """The message of an error that the user can fix. Any other error is a bug of ours and is raised again."""
     from deepdigits.core.addresses import masked
     from deepdigits.ops.tracking import STORE_ERRORS
 
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, STORE_ERRORS):
-        return f"The store failed: {masked(str(error))}\nRun the command again; what was begun is completed or undone."
+        return f"The store failed: {masked(str(error))}\nRun the command again; it completes or undoes what was begun."
     raise error

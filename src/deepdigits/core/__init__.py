@@ -1,1 +1,1 @@
-"""Files, paths, parameters, errors: what everything may use."""
+"""Files, paths, parameters and errors: what every other package may use."""

@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: all that may be a secret is hidden, and the host stays readable."""
+"""Masks addresses for display: hides everything that may be secret and keeps the host readable."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 from urllib.parse import urlsplit
 
 HIDDEN = "***"
-SETTINGS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MNIST_MIRROR")  # addresses that the user gives
-FILES = ("file", "sqlite")  # what follows is a path on this machine, which a message has to name
-CLOSING = "\"'`)]}>,.;:!"  # what a sentence may put behind an address
+SETTINGS = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MNIST_MIRROR")  # addresses that the user sets
+FILES = ("file", "sqlite")  # the rest is a local path, which a message must name
+CLOSING = "\"'`)]}>,.;:!"  # punctuation that may follow an address in a sentence
 
 
 def masked(text: str) -> str:
-    """Hide login, path, query and fragment of every `scheme://...` in a text; of a file's address only the query.
+    """Mask login, path, query and fragment of every `scheme://...` in a text; for a file address, only the query.
 
-    A login may hold any character, raw or escaped. Where it cannot be told which part is the host, it is hidden, too.
-    An address ends at white space, but those that the environment names in `SETTINGS` are known as a whole.
+    A login may contain any character, raw or escaped. If the host is ambiguous, it is masked too.
+    An address ends at whitespace, except that the addresses set in the `SETTINGS` variables are matched in full.
     """
     for address in (os.environ.get(name, "") for name in SETTINGS):
         if "://" in address:
@@ -29,28 +29,28 @@ def _masked_line(line: str) -> str:
     while words:
         word = words.pop(0)
         if "://" in word:
-            if _is_torn(word) and any("@" in other for other in words):
+            if _is_split(word) and any("@" in other for other in words):
                 word = " ".join([word, *words])
                 words.clear()
             word = _masked_address(word)
         elif ":" in word.rpartition("@")[0]:
-            word = f"{HIDDEN}@{word.rpartition('@')[2]}"  # an address without its scheme
+            word = f"{HIDDEN}@{word.rpartition('@')[2]}"  # an address without a scheme
         elif shown and shown[-1] == "url:" and word.startswith("/"):
-            word = f"/{HIDDEN}"  # requests names what it asked for without the host
+            word = f"/{HIDDEN}"  # requests shows the URL it requested without the host
         elif "=" in word.partition("?")[2]:
             word = f"{word.partition('?')[0]}?{HIDDEN}"
         shown.append(word)
     return " ".join(shown)
 
 
-def _is_torn(word: str) -> bool:
-    """Whether the address in `word` ends in the midst of its login, which then holds a space."""
+def _is_split(word: str) -> bool:
+    """Whether a space in the login splits the address, so that `word` holds only its start."""
     address = word.partition("://")[2]
     return "@" not in address and bool(address) and not _host(address.rstrip(CLOSING))
 
 
 def _masked_address(text: str) -> str:
-    """Mask the first address in `text` with all that follows it."""
+    """Mask the first address in `text` and everything after it."""
     scheme, _, rest = text.partition("://")
     address = rest.rstrip(CLOSING + "\r\n")
     closing = rest[len(address) :]
@@ -68,31 +68,31 @@ def _masked_address(text: str) -> str:
 
 
 def host_of(address: str) -> str:
-    """The name of the host in `scheme://...`, in small letters; empty if there is none or it is not sure."""
+    """The lowercase host name in `scheme://...`; empty if there is none or it is ambiguous."""
     rest = address.partition("://")[2]
     found = _host(rest)
     return _name(rest[slice(*found)]) if found else ""
 
 
 def _host(address: str) -> tuple[int, int] | None:
-    """Where host and port stand in what follows `scheme://`; None if that is not sure."""
-    readings = [span for span in _readings(address) if _name(address[slice(*span)])]
-    if len(readings) > 1:
-        readings = [span for span in readings if _is_full(_name(address[slice(*span)]))]
-    return readings[0] if len(readings) == 1 else None
+    """The span of host and port in the text after `scheme://`; None if it is ambiguous."""
+    spans = [span for span in _candidate_spans(address) if _name(address[slice(*span)])]
+    if len(spans) > 1:
+        spans = [span for span in spans if _is_qualified(_name(address[slice(*span)]))]
+    return spans[0] if len(spans) == 1 else None
 
 
-def _readings(address: str) -> list[tuple[int, int]]:
-    """The host as the standard has it; and behind an `@` further on, which may be in a path or end a raw password."""
+def _candidate_spans(address: str) -> list[tuple[int, int]]:
+    """The standard host span, and one after a later `@`, which may be in a path or end a raw password."""
     end = _until("/?#", address, 0)
     start = address.rfind("@", 0, end) + 1
-    readings = [(start, end)]
+    spans = [(start, end)]
     at = address.rfind("@", end, _until("?#", address, end))
     if at < 0 and not _name(address[start:end]) and address.count("@", end) == 1:
         at = address.find("@", end)
     if at >= 0:
-        readings.append((at + 1, _until("/?#", address, at)))
-    return readings
+        spans.append((at + 1, _until("/?#", address, at)))
+    return spans
 
 
 def _until(ends: str, text: str, start: int) -> int:
@@ -100,7 +100,7 @@ def _until(ends: str, text: str, start: int) -> int:
 
 
 def _name(host: str) -> str:
-    """The name in `NAME` or `NAME:PORT`; empty if this is neither."""
+    """The name in `NAME` or `NAME:PORT`; empty if `host` is neither."""
     try:
         parts = urlsplit(f"//{host}")
         name, _ = parts.hostname or "", parts.port
@@ -109,5 +109,5 @@ def _name(host: str) -> str:
     return name if all(char.isalnum() or char in "-._:" for char in name) else ""
 
 
-def _is_full(name: str) -> bool:
+def _is_qualified(name: str) -> bool:
     return name == "localhost" or "." in name or ":" in name

@@ -1,4 +1,4 @@
-"""Arrays from files that may have come from anywhere."""
+"""Reads arrays from untrusted files."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read the arrays of an uncompressed `.npz` by name, taking no more memory than the file is long, whatever shapes
-    its headers claim; nothing in it is unpickled.
+    """Read the arrays of an uncompressed `.npz` by name. Nothing in it is unpickled.
+
+    Memory use is bounded by the file's size, whatever shapes its headers declare.
 
     Raises:
-        UserError: the file is missing or damaged, or holds anything but such arrays.
+        UserError: the file is missing or corrupt, or contains anything but such arrays.
     """
     try:
         length = path.stat().st_size
         with zipfile.ZipFile(path) as file:
             return {info.filename.removesuffix(".npy"): _array(file, info, length) for info in file.infolist()}
-    except Exception as error:  # zipfile and NumPy's header parser raise a dozen kinds at damaged bytes
-        raise UserError(f"{path.name} cannot be read as arrays: {error}.") from None
+    except Exception as error:  # zipfile and NumPy's header parser raise a dozen types on corrupt bytes
+        raise UserError(f"Cannot read arrays from {path.name}: {error}.") from None
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Of any two elements of two arrays of one shape; what is no number differs infinitely from everything."""
+    """The largest elementwise difference of two arrays of equal shape; a NaN differs from everything by infinity."""
     with np.errstate(invalid="ignore"):
         difference = np.abs(found.astype(np.float64) - expected)
     return float(np.where(found == expected, 0, np.nan_to_num(difference, nan=np.inf)).max())
@@ -38,13 +39,13 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo, length: int) -> np.ndarray:
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.file_size > length:
-        raise ValueError(f"{info.filename} is compressed, or larger than the file")
+        raise ValueError(f"{info.filename} is compressed or larger than the file")
     stream = io.BytesIO(file.read(info))
     shape, fortran, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
     if dtype.hasobject:
-        raise ValueError(f"{info.filename} holds Python objects")
+        raise ValueError(f"{info.filename} contains Python objects")
     data = stream.read()
     if math.prod(shape) * dtype.itemsize != len(data):
-        raise ValueError(f"{info.filename} claims the shape {shape}, and holds {len(data):,} bytes")
-    # A bytearray, so that the array can be written: PyTorch warns of others.
+        raise ValueError(f"{info.filename} declares shape {shape} but contains {len(data):,} bytes")
+    # A bytearray makes the array writable: PyTorch warns about read-only ones.
     return np.frombuffer(bytearray(data), dtype).reshape(shape, order="F" if fortran else "C")

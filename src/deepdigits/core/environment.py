@@ -1,4 +1,4 @@
-"""What besides code, data and parameters decides the bytes of a training: the locked packages, and torch's build."""
+"""What determines a training run's bytes besides code, data and parameters: locked packages and torch's build."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ REQUIREMENTS = Path("requirements.lock")
 
 
 def describe_environment(root: Path = Path()) -> dict[str, str]:
-    """The hash of requirements.lock, torch's version and build, and the instruction set that its kernels use here.
+    """The hash of requirements.lock, torch's version and build, and the instruction set of its kernels on this machine.
 
-    The instruction set is "unused" in a process that has not imported torch, which takes more than a second.
+    The instruction set is "unused" in a process that has not imported torch: the import takes more than a second.
     """
     torch = sys.modules.get("torch")
     return {
@@ -25,5 +25,5 @@ def describe_environment(root: Path = Path()) -> dict[str, str]:
 
 
 def environment_metrics(model: str) -> dict[str, str]:
-    """The same by the names that it has in reports/metrics/train_MODEL.json."""
+    """The same, keyed by its names in reports/metrics/train_MODEL.json."""
     return {f"{model}.environment.{key}": value for key, value in describe_environment().items()}

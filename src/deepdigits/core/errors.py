@@ -1,10 +1,10 @@
-"""The errors that are not defects of ours."""
+"""Errors that are not bugs in this project."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Bad input, data or environment. The message says what, where and what to do next."""
+    """Bad input, data or environment. The message says what is wrong, where, and what to do next."""
 
 
 class Terminated(BaseException):

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the same bytes for the same content."""
+"""Atomic file writes, with equal bytes for equal content."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import psutil
 
 from deepdigits.core.errors import UserError
 
-DECIMALS = 6  # of every float in a JSON or CSV output: below the noise of any figure we report
+DECIMALS = 6  # for every float in JSON and CSV outputs: below the noise of any figure we report
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `path` by a temporary file beside it and a rename, so that a reader or a crash never sees a part."""
+    """Write `path` through a temporary file next to it and a rename, so no reader or crash ever sees a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -39,7 +39,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """Remove what a killed process had begun to write for `path`; in a folder it would count as content."""
+    """Remove partial files that a killed process left for `path`; in a tracked folder they would count as content."""
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         process = part.name.split(".")[-2]
         if process.isdigit() and not psutil.pid_exists(int(process)):
@@ -51,7 +51,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON with sorted keys and floats rounded to `DECIMALS`; refuses NaN and infinities."""
+    """Write JSON with sorted keys and floats rounded to `DECIMALS`. NaN and infinity are rejected."""
     write_text(path, json.dumps(rounded(data), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -59,18 +59,18 @@ def read_json(path: Path) -> Any:
     """Read JSON that an earlier stage wrote.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or corrupt.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run: dvc repro") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}). Remove it and run: dvc repro") from None
+        raise UserError(f"{path} is corrupt ({error}). Delete it and run: dvc repro") from None
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys with a header line."""
+    """Write rows that share the same keys, with a header line."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -79,21 +79,21 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an uncompressed `.npz`; equal arrays give equal bytes, whatever the release of Python.
+    """Write an uncompressed `.npz`; equal arrays give equal bytes under every Python release.
 
-    `numpy.savez` demands ZIP64 of every member, which Python writes otherwise from 3.11.4 on than before.
+    `numpy.savez` forces ZIP64 for every member, and Python 3.11.4 changed how that is written.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         for name, array in arrays.items():
             member = io.BytesIO()
             np.lib.format.write_array(member, array, allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())  # dated 1980, not now
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())  # dated 1980 instead of now
     write_bytes(path, buffer.getvalue())
 
 
 def rounded(data: Any) -> Any:
-    """Round every float in a nest of lists and mappings to `DECIMALS`."""
+    """Round every float in nested lists and mappings to `DECIMALS`."""
     if isinstance(data, float):
         return round(data, DECIMALS) if math.isfinite(data) else data
     if isinstance(data, Mapping):

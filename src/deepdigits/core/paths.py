@@ -1,4 +1,4 @@
-"""Where everything is, from the repository's root."""
+"""Paths relative to the repository root."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def scene_file(name: str) -> Path:
 
 
 def figures_of(name: str) -> Path:
-    """Where the evaluation of one task, or the comparison, puts its pictures."""
+    """The figures folder of one task's evaluation, or of the comparison."""
     return Path("reports/figures") / name
 
 
 def training_file(task: str) -> Path:
-    """The metrics of a training."""
+    """The metrics file of a training run."""
     return METRICS / f"train_{task}.json"
 
 
 def evaluation_file(task: str) -> Path:
-    """The metrics of an evaluation."""
+    """The metrics file of an evaluation."""
     return METRICS / f"evaluate_{task}.json"
 
 

@@ -1,4 +1,4 @@
-"""Pixels as bytes."""
+"""Conversion of pixels to bytes."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def to_bytes(images: np.ndarray) -> np.ndarray:
-    """Floats from 0 to 1 to uint8 0 to 255, in the same shape; what lies beyond is cut off."""
+    """Convert floats in 0 to 1 to uint8 in 0 to 255, in the same shape. Values outside the range are clipped."""
     return np.asarray((images.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""What the sections of params.yaml are made of."""
+"""Building blocks for the sections of params.yaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DatasetName = Literal["mnist", "digits"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
-def _of_every_dataset(values: dict[str, Any]) -> dict[str, Any]:
+def _require_every_dataset(values: dict[str, Any]) -> dict[str, Any]:
     missing = sorted(set(get_args(DatasetName)) - set(values))
     if missing:
         raise ValueError(f"needs an entry for {', '.join(missing)}")
@@ -21,11 +21,11 @@ def _of_every_dataset(values: dict[str, Any]) -> dict[str, Any]:
 
 
 T = TypeVar("T")
-PerDataset = Annotated[dict[DatasetName, T], AfterValidator(_of_every_dataset)]
+PerDataset = Annotated[dict[DatasetName, T], AfterValidator(_require_every_dataset)]
 
 
 class Section(BaseModel):
-    """A mapping in params.yaml: an unknown key, a wrong type or a value out of range is refused."""
+    """A mapping in params.yaml. Unknown keys, wrong types and out-of-range values are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -35,7 +35,7 @@ class Compute(Section):
 
 
 class StageParams(BaseModel):
-    """What a stage reads of params.yaml; its subclass adds the stage's own sections."""
+    """What a stage reads from params.yaml. Each subclass adds the stage's own sections."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 

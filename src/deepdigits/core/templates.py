@@ -1,4 +1,4 @@
-"""Text made from the Jinja templates that stand beside the code."""
+"""Renders the Jinja templates that live next to the code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill a template named by its path in the package, e.g. `release/card.md.j2`; `.html.j2` is escaped."""
+    """Render a template, given its path in the package, e.g. `release/card.md.j2`. `.html.j2` files are escaped."""
     return _environment().get_template(template).render(**values)
 
 

@@ -1,1 +1,1 @@
-"""The images and the scenes: fetched, described, checked."""
+"""Images and scenes: how they are fetched, described and validated."""

@@ -1,4 +1,4 @@
-"""Sections `ingest` and `validate`."""
+"""The `ingest` and `validate` sections of params.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepdigits.core.sections import Fraction, PerDataset, PositiveFloat, Sectio
 
 
 class Subset(Section):
-    """Images kept of each split, stratified by class; null keeps them all."""
+    """Number of images to keep from each split, stratified by class; null keeps them all."""
 
     train: Annotated[int, Field(ge=100)]
     validation: Annotated[int, Field(ge=100)]
@@ -39,7 +39,7 @@ class Band(Section):
 
 
 class Bands(Section):
-    """What is normal for one dataset; pixels on the 0 to 255 scale, centres in pixels from the top left."""
+    """Normal ranges for one dataset. Pixel values are on the 0 to 255 scale, centres in pixels from the top left."""
 
     pixel_mean: Band
     pixel_std: Band

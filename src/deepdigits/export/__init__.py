@@ -1,1 +1,1 @@
-"""Networks as ONNX files, and such files in ONNX Runtime."""
+"""Exports networks to ONNX files and runs these in ONNX Runtime."""

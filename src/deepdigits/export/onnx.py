@@ -1,4 +1,4 @@
-"""Networks as ONNX files with the same bytes everywhere, and the golden examples that prove them."""
+"""Exports networks to ONNX files with the same bytes everywhere, and checks them against golden examples."""
 
 from __future__ import annotations
 
@@ -22,36 +22,38 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Golden:
-    """Inputs, and what PyTorch answers to them, by the names they have in the ONNX file."""
+    """Inputs and PyTorch's outputs for them, keyed by their names in the ONNX file."""
 
     inputs: Arrays
     outputs: Arrays
 
     def arrays(self) -> Arrays:
-        """One flat mapping, to be stored."""
+        """One flat mapping, for storage."""
         return {f"in_{key}": value for key, value in self.inputs.items()} | {
             f"out_{key}": value for key, value in self.outputs.items()
         }
 
 
 class Exported(nn.Module):
-    """A network as its ONNX file answers: tensors by these names in, tensors by these names out, each with the batch as
-    its first dimension."""
+    """A network with the interface of its ONNX file: tensors with these names in, tensors with these names out. The
+    first dimension of each is the batch."""
 
     input_names: ClassVar[tuple[str, ...]]
     output_names: ClassVar[tuple[str, ...]]
 
 
 def golden_examples(module: Exported, inputs: Arrays) -> Golden:
-    """Ask PyTorch."""
+    """Compute the expected outputs in PyTorch."""
     with torch.inference_mode():
         answers = module(*(torch.from_numpy(inputs[name]) for name in module.input_names))
     return Golden(inputs, {name: answer.numpy() for name, answer in zip(module.output_names, answers, strict=True)})
 
 
 def export_onnx(module: Exported, inputs: Arrays) -> bytes:
-    """Export with a free batch size. The exporter's notes (file paths, stack traces) are stripped, so that equal
-    networks give equal bytes in any checkout."""
+    """Export with a dynamic batch size.
+
+    The exporter's metadata (file paths, stack traces) is stripped, so equal networks give equal bytes in any checkout.
+    """
     batch = torch.export.Dim("n", min=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -73,17 +75,17 @@ def export_onnx(module: Exported, inputs: Arrays) -> bytes:
 
 
 def name_weights(data: bytes, weights_sha256: str) -> bytes:
-    """The same ONNX file with the hash of the weights that it was made of in its metadata."""
+    """The same ONNX file, with the hash of its source weights in the metadata."""
     proto = onnx.load_from_string(data)
     onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256})
     return bytes(proto.SerializeToString(deterministic=True))
 
 
 def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> float:
-    """Run the golden inputs through ONNX Runtime, whole and one by one; return the largest difference.
+    """Run the golden inputs through ONNX Runtime, as one batch and the first one alone; return the largest difference.
 
     Raises:
-        UserError: an answer differs by more than `tolerance` from PyTorch's, or in shape or type.
+        UserError: an output differs from PyTorch's by more than `tolerance`, or in shape or dtype.
     """
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     names = list(golden.outputs)
@@ -94,7 +96,7 @@ def check_onnx(data: bytes, golden: Golden, tolerance: float, name: str) -> floa
         expected = golden.outputs[output]
         if found.shape != expected.shape or found.dtype != expected.dtype:
             raise UserError(
-                f"{name}: the ONNX file answers {output} as {found.dtype} {found.shape}, "
+                f"{name}: the ONNX file returns {output} as {found.dtype} {found.shape}, "
                 f"not {expected.dtype} {expected.shape}."
             )
         for got, want in ((found, expected), (found_first, expected[:1])):

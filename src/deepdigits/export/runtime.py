@@ -1,4 +1,4 @@
-"""Packaged models by ONNX Runtime: what is promoted, verified and served is the registered file itself."""
+"""Runs packaged models in ONNX Runtime. Promotion, verification and serving all use the registered file itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepdigits.core.pixels import to_bytes
 
 BATCH = 1000
 NETWORK_BATCH = 100
-WEIGHTS_SHA256 = "weights_sha256"  # under which an ONNX file and golden examples name the weights they were made of
+WEIGHTS_SHA256 = "weights_sha256"  # the key under which an ONNX file and golden examples name their source weights
 
 
 def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
@@ -24,7 +24,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 
 
 class OnnxClassifier:
-    """Reads uint8 images `(n, 28, 28)`, ink 255, in batches."""
+    """Classifies uint8 images `(n, 28, 28)`, ink 255, in batches."""
 
     def __init__(self, path: Path, threads: int = 1):
         self.session = open_session(path, threads)
@@ -32,31 +32,31 @@ class OnnxClassifier:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 `(n, 10)`."""
-        return self._answer("probabilities", images)
+        return self._run("probabilities", images)
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """The last hidden layer, float32 `(n, d)`; a CNN has them."""
-        return self._answer("features", images)
+        """The last hidden layer, float32 `(n, d)`. Only a CNN has it."""
+        return self._run("features", images)
 
-    def _answer(self, output: str, images: np.ndarray) -> np.ndarray:
+    def _run(self, output: str, images: np.ndarray) -> np.ndarray:
         parts = np.array_split(images, max(1, -(-len(images) // BATCH)))
         return np.concatenate([self.session.run([output], {"images": part})[0] for part in parts])
 
 
 class OnnxGenerator:
-    """Draws digits. A seed and a digit always give the same image, whatever else is asked for with them."""
+    """Generates digits. A seed and a digit always give the same image, whatever else is in the batch."""
 
     def __init__(self, path: Path, threads: int = 1):
         self.session = open_session(path, threads)
         self.noise_dim = int(self.session.get_inputs()[0].shape[1])
 
     def draw(self, digits: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        """uint8 images `(n, 28, 28)` of digits `(n,)`, 0 to 9, by seeds `(n,)`, 0 or more."""
+        """uint8 images `(n, 28, 28)` of digits `(n,)`, 0 to 9, from seeds `(n,)`, 0 or more."""
         noise = np.stack([np.random.default_rng(seed).standard_normal(self.noise_dim, np.float32) for seed in seeds])
         return self.from_noise(noise, digits)
 
     def draw_many(self, digits: np.ndarray, seed: int) -> np.ndarray:
-        """The same for many digits by one seed."""
+        """The same for many digits from one seed."""
         noise = np.random.default_rng(seed).standard_normal((len(digits), self.noise_dim), np.float32)
         return self.from_noise(noise, digits)
 
@@ -67,14 +67,14 @@ class OnnxGenerator:
 
 
 class OnnxNetwork:
-    """Answers by name, in batches."""
+    """Returns outputs by name, in batches."""
 
     def __init__(self, path: Path, threads: int = 1):
         self.session = open_session(path, threads)
         self.outputs = [output.name for output in self.session.get_outputs()]
 
     def answer(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs for inputs with the batch as their first dimension."""
+        """All outputs for `inputs`, whose first dimension is the batch."""
         count = len(next(iter(inputs.values())))
         rows = np.array_split(np.arange(count), max(1, -(-count // NETWORK_BATCH)))
         answers = [
@@ -86,33 +86,33 @@ class OnnxNetwork:
 
 
 def latencies(sessions: list[onnxruntime.InferenceSession], feeds: list[dict[str, np.ndarray]]) -> list[float]:
-    """The median milliseconds of one answer of each session, asked in turns so that a slow spell meets all."""
-    taken = np.empty((len(sessions), len(feeds)))
+    """The median milliseconds per call of each session. Calls alternate, so a slow spell affects all sessions."""
+    seconds = np.empty((len(sessions), len(feeds)))
     for column, feed in enumerate(feeds):
         for row, session in enumerate(sessions):
             start = time.perf_counter()
             session.run(None, feed)
-            taken[row, column] = time.perf_counter() - start
-    return [float(np.median(row[len(row) // 10 :])) * 1000 for row in taken]
+            seconds[row, column] = time.perf_counter() - start
+    return [float(np.median(row[len(row) // 10 :])) * 1000 for row in seconds]
 
 
 def golden_difference(onnx: Path, golden: Path) -> tuple[float, int]:
-    """The largest difference between an ONNX file's answers and its golden examples, and how many these are.
+    """The largest difference between an ONNX file's outputs and its golden examples, and the number of examples.
 
     Raises:
         UserError: the golden examples cannot be read.
     """
     session = open_session(onnx, 1)
-    feeds, wanted = golden_arrays(golden)
-    answers = zip(session.run(list(wanted), feeds), wanted.values(), strict=True)
-    return max(largest_difference(*pair) for pair in answers), len(next(iter(feeds.values())))
+    feeds, expected = golden_arrays(golden)
+    pairs = zip(session.run(list(expected), feeds), expected.values(), strict=True)
+    return max(largest_difference(*pair) for pair in pairs), len(next(iter(feeds.values())))
 
 
 def golden_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Inputs and answers of a file of golden examples, by the names that they have in the ONNX file.
+    """Inputs and outputs from a file of golden examples, keyed by their names in the ONNX file.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or corrupt.
     """
     arrays = read_arrays(path)
     inputs, outputs = (

@@ -1,1 +1,1 @@
-"""What networks are built of, and how they predict."""
+"""Building blocks of the networks, loading and prediction."""

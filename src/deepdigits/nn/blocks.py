@@ -1,4 +1,4 @@
-"""What several networks are built of."""
+"""Building blocks that several networks share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def convolution(width_in: int, width_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; the size of the maps is divided by `stride`."""
+    """Convolution, batch norm, ReLU. The feature map size is divided by `stride`."""
     return nn.Sequential(
         nn.Conv2d(width_in, width_out, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(width_out),
@@ -18,8 +18,8 @@ def convolution(width_in: int, width_out: int, stride: int = 1, kernel: int = 3)
 
 
 class Backbone(nn.Module):
-    """Images float32 `(n, 1, height, width)` in 0 to 1 -> four maps, with `widths` channels, at full, half, quarter and
-    eighth size. The networks for scenes begin with it.
+    """Images float32 `(n, 1, height, width)` in 0 to 1 -> four feature maps with `widths` channels, at full, half,
+    quarter and eighth size. The scene networks start with it.
     """
 
     def __init__(self, widths: Sequence[int]):
@@ -40,8 +40,10 @@ class Backbone(nn.Module):
 
 
 def strided(widths: Sequence[int]) -> list[nn.Module]:
-    """Images `(n, 1, 28, 28)` -> `(n, widths[2] * 4 * 4)`, for networks that judge real and drawn images: no batch
-    norm, whose means would be those of both mixed."""
+    """Images `(n, 1, 28, 28)` -> `(n, widths[2] * 4 * 4)`, for networks that judge real and generated images.
+
+    No batch norm, because its means would mix both kinds.
+    """
     first, second, third = widths
     return [
         nn.Conv2d(1, first, 4, stride=2, padding=1),

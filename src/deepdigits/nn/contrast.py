@@ -1,4 +1,4 @@
-"""What any network that maps images to ten class scores has."""
+"""What every network that maps images to ten class scores shares."""
 
 from __future__ import annotations
 
@@ -9,27 +9,29 @@ from torch import Tensor, nn
 CLASSES = 10
 WINDOW = 9  # pixels
 
-# Row i of it times a column of 28 pixels: the mean of those near the i-th.
+# Row i of `_NEAR_MEAN` times a column of 28 pixels gives the mean of the pixels near the i-th.
 _NEAR = np.abs(np.arange(28)[:, None] - np.arange(28)) <= WINDOW // 2
 _NEAR_MEAN = (_NEAR / _NEAR.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def local_contrast(images: Tensor) -> Tensor:
-    """Subtract the mean of each pixel's neighbourhood and divide by the spread over the image, so that brightness,
-    contrast and slow shading do not matter (after Jarrett et al., 2009, doi:10.1109/ICCV.2009.5459469).
+    """Subtract the mean of each pixel's neighbourhood and divide by the image's standard deviation.
+
+    This removes the effect of brightness, contrast and slow shading (after Jarrett et al., 2009,
+    doi:10.1109/ICCV.2009.5459469).
 
     float32 `(n, 1, 28, 28)` -> the same shape.
     """
-    # The same as average pooling that leaves out what is beyond the border, in a sixteenth of the time.
+    # The same as average pooling that excludes padding, in a sixteenth of the time.
     near_mean = torch.as_tensor(_NEAR_MEAN, dtype=images.dtype, device=images.device)
     contrast = images - near_mean @ images @ near_mean.T
     return contrast / (contrast.std(dim=(2, 3), keepdim=True) + 0.02)
 
 
 class Temperature(nn.Module):
-    """Logits divided by one number, so that confidence matches accuracy (Guo et al., 2017, arXiv:1706.04599).
+    """Divides logits by one number, so that confidence matches accuracy (Guo et al., 2017, arXiv:1706.04599).
 
-    1 while training; it is fitted afterwards, and the weights file carries it.
+    It is 1 during training. It is fitted afterwards and stored in the weights file.
     """
 
     value: Tensor

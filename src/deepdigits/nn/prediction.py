@@ -1,4 +1,4 @@
-"""What a network answers for many images."""
+"""Batched prediction for many images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def to_unit(images: Tensor) -> Tensor:
-    """uint8 `(n, height, width)` to float32 `(n, 1, height, width)` in 0 to 1."""
+    """Convert uint8 `(n, height, width)` to float32 `(n, 1, height, width)` in 0 to 1."""
     return images.unsqueeze(1).float() / 255
 
 
@@ -18,11 +18,12 @@ def to_unit(images: Tensor) -> Tensor:
 def predict_batches(
     network: nn.Module, answer: Callable[..., Tensor], images: np.ndarray, *others: np.ndarray, at_once: int = 1000
 ) -> np.ndarray:
-    """`answer` of images as float32 `(n, 1, height, width)` in 0 to 1, and of what else is given for each, batch by
-    batch, with the network in evaluation mode.
+    """Apply `answer` batch by batch, with the network in evaluation mode, and concatenate the results.
+
+    `answer` receives images as float32 `(n, 1, height, width)` in 0 to 1, and the matching rows of `others`.
 
     Args:
-        answer: a part of `network`, or what is made of it; its first dimension is the batch.
+        answer: a part of `network`, or a function built on it; its first dimension is the batch.
         images: uint8 `(n, height, width)`.
     """
     network.eval()
@@ -33,5 +34,5 @@ def predict_batches(
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's weights are."""
+    """The device that holds a network's weights."""
     return next(network.parameters()).device

@@ -1,1 +1,1 @@
-"""Runs in MLflow, lineage, how a process ends: no output depends on it."""
+"""MLflow runs, lineage and process exit. No output depends on this package."""

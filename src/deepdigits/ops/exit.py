@@ -1,4 +1,4 @@
-"""How a process ends: with one message and an exit code, whatever stopped it."""
+"""Process exit: one message and an exit code, whatever stopped the process."""
 
 from __future__ import annotations
 
@@ -17,67 +17,71 @@ from rich.panel import Panel
 
 from deepdigits.core.errors import Terminated, UserError
 
-# The driver's own words (a full disk, a lock, a read-only file), in whatever MLflow and SQLAlchemy put round them.
+# Extracts the driver's message (a full disk, a lock, a read-only file) from what MLflow and SQLAlchemy wrap around it.
 DATABASE_FAILED = re.compile(r"\([\w.]+\.OperationalError\) (.+)")
 
 
 def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
-    """Turn the errors a user can mend into one message and a non-zero exit code.
+    """Turn errors that a user can fix into one message and a non-zero exit code.
 
-    Exit codes: 1 for a `UserError` and for what the machine or the store denies, 130 for Ctrl-C, 143 for SIGTERM.
-    Anything else is a defect of ours and keeps its traceback.
+    Exit codes: 1 for a `UserError` and for a failure of the machine or the store, 130 for Ctrl-C, 143 for SIGTERM.
+    Anything else is a bug in this project and keeps its traceback.
     """
 
     @functools.wraps(main)
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
-        gc.freeze()  # what the imports made stays to the end; to look through it there would take a second and a half
+        gc.freeze()  # imported objects live until exit, where scanning them would take a second and a half
         name = _module_run()
         stage = name.startswith("pipelines.")
-        go_on = ": no output is complete. Run `dvc repro` to go on." if stage else "."
+        resume_hint = ": no output is complete. Run `dvc repro` to resume." if stage else "."
         try:
             main()
         except UserError as error:
-            _say(str(error) + _way_back(), name)
+            _print_panel(str(error) + _restore_hint(), name)
             sys.exit(1)
         except KeyboardInterrupt:
-            _say(f"Interrupted{go_on}{_way_back()}", name)
+            _print_panel(f"Interrupted{resume_hint}{_restore_hint()}", name)
             sys.exit(130)
         except Terminated:
-            _say(f"Stopped by SIGTERM{go_on}{_way_back()}", name)
+            _print_panel(f"Stopped by SIGTERM{resume_hint}{_restore_hint()}", name)
             sys.exit(143)
         except Exception as error:
-            told = _told(error)
-            if told is None:
+            failure = _external_failure(error)
+            if failure is None:
                 raise
-            _say(f"{told} Fix that, then run {'`dvc repro`' if stage else 'the command'} again.{_way_back()}", name)
+            command = "`dvc repro`" if stage else "the command"
+            _print_panel(f"{failure} Fix that, then run {command} again.{_restore_hint()}", name)
             sys.exit(1)
 
     return run
 
 
 def _module_run() -> str:
-    """The module that this process was started with, `python -m MODULE`; empty if it was started otherwise."""
+    """The MODULE of `python -m MODULE`; empty if this process was started another way."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name.removesuffix(".__main__") if spec else ""
 
 
-def _way_back() -> str:
-    """How to restore what DVC removed before it ran this stage; nothing where DVC does not run it."""
+def _restore_hint() -> str:
+    """How to restore what DVC removed before it ran this stage; empty if DVC is not running it."""
     stage = os.environ.get("DVC_STAGE")
     if not stage:
         return ""
-    return f"\nTo restore this stage's earlier outputs: dvc checkout {stage}; its metrics: git checkout reports/metrics"
+    return (
+        f"\nTo restore this stage's previous outputs, run: dvc checkout {stage}; "
+        "to restore its metrics, run: git checkout reports/metrics"
+    )
 
 
-def _told(error: Exception) -> str | None:
-    """What the machine or the store denied us, in a sentence; None if `error` is no such thing."""
+def _external_failure(error: Exception) -> str | None:
+    """One sentence about a failure of the machine or the store; None if `error` is something else."""
     if isinstance(error, sqlite3.OperationalError):
-        return f"The database of the MLflow store failed: {error}."
-    if said := DATABASE_FAILED.search(str(error)):
-        return f"The database of the MLflow store failed: {said[1]}."
+        return f"The MLflow store's database failed: {error}."
+    if match := DATABASE_FAILED.search(str(error)):
+        return f"The MLflow store's database failed: {match[1]}."
     if isinstance(error, socket.gaierror):
-        return f"The host that was named cannot be used: {error.strerror or error}."
+        return f"Host lookup failed: {error.strerror or error}."
     if not isinstance(error, OSError) or error.errno is None:
         return None
     name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
@@ -88,7 +92,7 @@ def _raise_terminated(_signal: int, _frame: object) -> None:
     raise Terminated
 
 
-def _say(message: str, name: str) -> None:
+def _print_panel(message: str, name: str) -> None:
     console = Console(stderr=True, highlight=False)
     heading = f"{name.removeprefix('pipelines.')} stopped" if name else "stopped"
     console.print(Panel(message, title=heading, border_style="red", title_align="left"), markup=False)

@@ -1,4 +1,4 @@
-"""What a stage's outputs were made from: code, data, parameters and environment, named by hashes."""
+"""What a stage's outputs were made from: code, data, parameters and environment, identified by hashes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from deepdigits.core.loading import PARAMS_FILE, read_yaml
 from deepdigits.ops.git import GitError, git
 from deepdigits.ops.pipeline import find_stage
 
-# What the pipeline itself writes into git; the tree is no less clean for it.
+# Files that the pipeline itself writes into git. They do not make the tree dirty.
 GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 
 
@@ -28,8 +28,8 @@ GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 class Lineage:
     """The origin of one stage's outputs.
 
-    `fingerprint` covers the stage's declared dependencies (their bytes) and parameters (their values);
-    `dirty` tells that tracked or new files differ from `commit`.
+    `fingerprint` covers the bytes of the stage's declared deps and the values of its declared params.
+    `dirty` means that tracked or new files differ from `commit`.
     """
 
     stage: str
@@ -41,7 +41,7 @@ class Lineage:
 
     @property
     def resume_key(self) -> str:
-        """What a checkpoint must share with the training that goes on from it."""
+        """What a checkpoint must have in common with the training run that resumes from it."""
         return sha256(json.dumps([self.fingerprint, sorted(self.environment.items())]).encode())
 
     def tags(self) -> dict[str, str]:
@@ -58,7 +58,7 @@ class Lineage:
 
 
 def stage_lineage(stage: str, profile: str) -> Lineage:
-    """Read the lineage of `stage` in the working directory, the repository's root."""
+    """Read the lineage of `stage` in the working directory, which must be the repository root."""
     commit, dirty = git_state()
     return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, describe_environment())
 
@@ -67,12 +67,12 @@ def stage_fingerprint(name: str) -> str:
     """SHA-256 over the names and bytes of the stage's deps and the names and values of its params.
 
     Raises:
-        UserError: the stage or a file it depends on is missing.
+        UserError: the stage or one of its deps is missing.
     """
     stage = find_stage(Path.cwd(), name)
     missing = [path for path in stage.deps if not Path(path).exists()]
     if missing:
-        raise UserError(f"{missing[0]}, which stage {name} depends on, is missing. Run: make repro-all")
+        raise UserError(f"Stage {name} depends on {missing[0]}, which is missing. Run: make repro-all")
     deps = {path: _content_sha256(Path(path)) for path in stage.deps}
     params = read_yaml(PARAMS_FILE)
     values = {key: _look_up(params, key) for key in stage.params}
@@ -80,15 +80,15 @@ def stage_fingerprint(name: str) -> str:
 
 
 def git_state() -> tuple[str, bool]:
-    """The commit checked out and whether the tree differs from it.
+    """The commit that is checked out, and whether the tree differs from it.
 
-    ("unknown", True) where git does not tell, which is said on stderr unless there is no repository at all.
+    ("unknown", True) if git cannot determine them. A warning on stderr says so, unless there is no repository at all.
     """
     root = Path.cwd()
     try:
         prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")
         if prefix:
-            raise GitError(f"{root} is a folder inside a git repository, not the root of one.")
+            raise GitError(f"{root} is a subdirectory of a git repository, not its root.")
         return commit, bool(git(root, "status", "--porcelain", "--", ".", *GENERATED))
     except GitError as error:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
@@ -96,11 +96,11 @@ def git_state() -> tuple[str, bool]:
         return "unknown", True
 
 
-@functools.cache  # once, however many runs a process makes
+@functools.cache  # once per process, however many runs it creates
 def _warn(reason: str) -> None:
     text = (
-        "Git does not tell which commit this is, so runs are tagged `git.commit: unknown`, and `deepdigits verify` "
-        f"cannot trace what is made now:\n{reason}"
+        "Git cannot determine the current commit, so runs are tagged `git.commit: unknown`, and `deepdigits verify` "
+        f"cannot trace their outputs:\n{reason}"
     )
     console = Console(stderr=True, highlight=False)
     console.print(Panel(text, title="lineage", title_align="left", border_style="yellow"), markup=False)

@@ -1,4 +1,4 @@
-"""The stages that the pipelines declare, as DVC reads them: one for each model of a matrix."""
+"""The stages that the pipelines declare. As in DVC, a matrix expands to one stage per model."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Stage(BaseModel):
 
 
 class Pipeline(BaseModel):
-    """What is read of a dvc.yaml."""
+    """The parts of a dvc.yaml that are read here."""
 
     vars: Sequence[Mapping[str, str]] = ()
     stages: Mapping[str, Stage]
 
 
 def pipeline_files(root: Path) -> list[str]:
-    """The dvc.yaml files, the main one first, relative to `root`."""
+    """The dvc.yaml files relative to `root`, the main one first."""
     return [MAIN, *sorted(path.relative_to(root).as_posix() for path in root.glob(OTHERS))]
 
 
 def read_stages(root: Path, file: str) -> dict[str, Stage]:
-    """The stages of one dvc.yaml by the names that DVC gives them, e.g. `evaluate@cnn`, with all values filled in.
+    """The stages of one dvc.yaml, keyed by their DVC names, e.g. `evaluate@cnn`, with all values filled in.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or malformed.
     """
     pipeline = check(read_yaml(root / file), Pipeline, file)
     values = {name: value for entry in pipeline.vars for name, value in entry.items()}
@@ -60,10 +60,10 @@ def read_stages(root: Path, file: str) -> dict[str, Stage]:
 
 
 def find_stage(root: Path, name: str) -> Stage:
-    """The stage of a name in any of the pipelines; `evaluate_cnn` is `evaluate@cnn`.
+    """Find a stage by name in any of the pipelines; `evaluate_cnn` stands for `evaluate@cnn`.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such stage.
     """
     known: list[str] = []
     for file in pipeline_files(root):
@@ -71,7 +71,7 @@ def find_stage(root: Path, name: str) -> Stage:
             known.append(key.replace("@", "_"))
             if known[-1] == name:
                 return stage
-    raise UserError(f"No dvc.yaml has a stage {name!r}; there are {', '.join(known)}.")
+    raise UserError(f"No dvc.yaml defines a stage {name!r}; known stages: {', '.join(known)}.")
 
 
 def out_names(entries: Sequence[Out]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -81,7 +81,7 @@ def out_names(entries: Sequence[Out]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 class _Braced(Template):
-    """`${item.model}`, and nothing else: a shell's `$PATH` stays as it is."""
+    """Substitutes only names in braces, such as `${item.model}`; a shell's `$PATH` is left unchanged."""
 
     braceidpattern = r"[a-z_]+(?:\.[a-z_]+)?"
 

@@ -1,4 +1,4 @@
-"""Which process began something, written so that another process can tell later whether that one still runs."""
+"""Process identities, from which another process can later determine whether the first one is still running."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 from deepdigits.core.files import sha256
 
-HOSTS_OWN_NAMESPACE = "4026531836"  # of process ids, fixed in Linux; a container has another one
+HOSTS_OWN_NAMESPACE = "4026531836"  # the PID namespace's inode, fixed in Linux; a container has another
 
 State = Literal["alive", "gone", "unknown"]
 
@@ -19,17 +19,18 @@ State = Literal["alive", "gone", "unknown"]
 def process_identity() -> str:
     """`HOST:PID:START:BOOT:NAMESPACE:MACHINE` of this process.
 
-    START (since the boot) tells a process from a later one with the same pid. BOOT and NAMESPACE tell machines and
-    containers apart that share a host name. MACHINE, a hash, is empty in a container. What cannot be told is empty.
+    START, counted from boot, distinguishes a process from a later one with the same PID. BOOT and NAMESPACE
+    distinguish machines and containers that share a host name. MACHINE, a hash, is empty in a container. A part that
+    cannot be determined is empty.
     """
     return ":".join([socket.gethostname(), str(os.getpid()), _start(os.getpid()), *_place()])
 
 
 def state(identity: str) -> State:
-    """Whether the process with this identity, or with one of the older form `HOST:PID`, still runs.
+    """Whether the process with this identity, or with one in the older form `HOST:PID`, is still running.
 
-    "unknown": it ran on another host or in another container, or the identity cannot be read. So is an older one whose
-    pid is in use, since that may be another process.
+    "unknown": it ran on another host or in another container, or the identity is malformed. An identity in the older
+    form is also "unknown" while its PID is in use, because the PID may now belong to another process.
     """
     parts = identity.split(":")
     if len(parts) not in (2, 6) or not parts[1].isdecimal() or parts[0] != socket.gethostname():
@@ -51,9 +52,9 @@ def state(identity: str) -> State:
 
 
 def _start(pid: int) -> str:
-    """When a process began; "ended" if it only waits to be collected by its parent."""
+    """When a process started; "ended" if it is only waiting for its parent to reap it."""
     try:
-        # Not psutil's time of day, which moves when the clock is set.
+        # psutil's wall-clock time would shift whenever the clock is set.
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except FileNotFoundError:
         return f"{psutil.Process(pid).create_time():.2f}"
@@ -61,14 +62,14 @@ def _start(pid: int) -> str:
 
 
 def _place() -> list[str]:
-    """The boot, the namespace of process ids, and the machine, where that is sure."""
+    """The boot ID, the PID namespace, and the machine if it is certain."""
     boot = _text(Path("/proc/sys/kernel/random/boot_id"))
     try:
         namespace = str(Path("/proc/self/ns/pid").stat().st_ino)
     except OSError:
         namespace = ""
     machine = _text(Path("/etc/machine-id")) if namespace == HOSTS_OWN_NAMESPACE else ""
-    # The id itself is not to be published, says machine-id(5).
+    # machine-id(5) says not to publish the ID itself.
     return [boot, namespace, sha256(f"deepdigits {machine}".encode())[:16] if machine else ""]
 
 

@@ -1,4 +1,4 @@
-"""What stands between us and an MLflow store: its address, its locks, its silence, and what is said of its errors."""
+"""Access to an MLflow store: address checks, locks, timeouts and error messages."""
 
 from __future__ import annotations
 
@@ -16,44 +16,45 @@ from sqlalchemy.exc import ArgumentError
 from deepdigits.core.addresses import host_of, masked
 from deepdigits.core.errors import UserError
 
-# A server that is gone or never answers is told of within a minute, by three attempts of this many seconds each; by
-# itself MLflow would take a quarter of an hour, and hold up a training for as long.
+# Report a dead or silent server within a minute: three attempts, with this timeout in seconds each. MLflow's defaults
+# would take a quarter of an hour and hold up training for as long.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
-os.environ.setdefault("PGCONNECT_TIMEOUT", "15")  # libpq's own, of every connection to PostgreSQL
+os.environ.setdefault("PGCONNECT_TIMEOUT", "15")  # libpq's setting for every PostgreSQL connection
 
-LOCK_SECONDS = 600  # a busy machine registers seven models in minutes
+LOCK_SECONDS = 600  # registering seven models takes minutes on a busy machine
 DATABASES = ("postgresql", "mysql", "mssql")
-# What to install for the driver that SQLAlchemy looks for.
+# Maps the driver module that SQLAlchemy imports to the package to install.
 DRIVERS = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
 def check_address(uri: str) -> None:
-    """Refuse what MLflow would misread, and a database that cannot be reached.
+    """Reject an address that MLflow would misread, and a database that cannot be reached.
 
-    MLflow itself tries a database ten times, for a minute and a half and more, before it tells of a wrong password.
+    MLflow itself tries a database ten times, for a minute and a half or more, before it reports a wrong password.
 
     Raises:
-        UserError: the address or the registry's is no good, or a driver is missing.
-        SQLAlchemyError: the database does not let us in.
+        UserError: the address or the registry's address is unusable, or a driver is missing.
+        SQLAlchemyError: the database refuses the connection.
     """
     registry = os.environ.get("MLFLOW_REGISTRY_URI")
     if registry and registry != uri:
         raise UserError(
-            f"MLFLOW_REGISTRY_URI ({masked(registry)}) is not the store of the runs ({masked(uri)}). "
-            "Models and runs belong in one store here. Unset it, or set MLFLOW_TRACKING_URI to it."
+            f"MLFLOW_REGISTRY_URI ({masked(registry)}) is not the tracking store ({masked(uri)}). "
+            "This project keeps models and runs in one store. Unset MLFLOW_REGISTRY_URI, or set MLFLOW_TRACKING_URI to "
+            "the same address."
         )
-    if not _is_read_as_meant(uri):
+    if not _is_unambiguous(uri):
         raise UserError(
-            f"MLFLOW_TRACKING_URI ({masked(uri)}) cannot be read for sure. In its user and password write / as %2F, "
+            f"MLFLOW_TRACKING_URI ({masked(uri)}) is ambiguous. In its user name and password, write / as %2F, "
             "@ as %40, : as %3A, ? as %3F, # as %23 and % as %25."
         )
     if uri.startswith(DATABASES):
-        _reach(uri)
+        _connect(uri)
 
 
-def _is_read_as_meant(uri: str) -> bool:
-    """Whether the libraries take for the host what is the host, and no part of a password."""
+def _is_unambiguous(uri: str) -> bool:
+    """Whether the libraries take the real host for the host, and not part of a password."""
     try:
         if uri.startswith(("http:", "https:")):
             return urlsplit(uri).hostname == host_of(uri)
@@ -63,7 +64,7 @@ def _is_read_as_meant(uri: str) -> bool:
         return False
 
 
-def _reach(uri: str) -> None:
+def _connect(uri: str) -> None:
     try:
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
     except ModuleNotFoundError as error:
@@ -76,7 +77,7 @@ def _reach(uri: str) -> None:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file of a SQLite address, e.g. `sqlite:///relative.db`, `sqlite:////absolute.db`; None if there is none."""
+    """The file of a SQLite address, e.g. `sqlite:///relative.db` or `sqlite:////absolute.db`; None if there is none."""
     if not uri.startswith("sqlite"):
         return None
     with contextlib.suppress(ArgumentError):
@@ -87,13 +88,13 @@ def sqlite_file(uri: str) -> Path | None:
 
 
 def taking_turns(uri: str, what: str) -> AbstractContextManager[object]:
-    """Let one process of this machine at a time do `what` in a SQLite store, by a lock file beside it.
+    """Let only one process on this machine do `what` in a SQLite store at a time, using a lock file next to it.
 
-    For other stores this does nothing: an MLflow server makes its tables itself, before it answers, and its database
-    decides who comes first. A folder that cannot be written needs no lock.
+    Does nothing for other stores: an MLflow server creates its tables itself before it responds, and its database
+    resolves races. A read-only folder needs no lock.
 
     Raises:
-        OSError: the folder cannot be made, or another process has held the lock for `LOCK_SECONDS`.
+        OSError: the folder cannot be created, or another process has held the lock for `LOCK_SECONDS`.
     """
     file = sqlite_file(uri)
     if file is None:
@@ -105,13 +106,13 @@ def taking_turns(uri: str, what: str) -> AbstractContextManager[object]:
 
 
 def reason(error: BaseException) -> str:
-    """What an error of the store says, in a line, without secrets."""
+    """The message of a store error, in one line and without secrets."""
     lines = (line for line in str(error).splitlines() if line.strip() and "Query-invoked autoflush" not in line)
     return masked(next(lines, type(error).__name__))
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether a write has failed for want of room on a disk, this machine's or the server's."""
+    """Whether a write failed because a disk is full, on this machine or on the server."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(said in str(error) for said in ("database or disk is full", "No space left on device", "quota exceeded"))
+    return any(text in str(error) for text in ("database or disk is full", "No space left on device", "quota exceeded"))

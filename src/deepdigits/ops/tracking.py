@@ -1,4 +1,4 @@
-"""Runs in MLflow: where the store is, and one run per stage and model."""
+"""MLflow tracking: locates the store and logs one run per stage and model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.processes import process_identity, state
 from deepdigits.ops.stores import check_address, is_full, reason, taking_turns
 
-# With a server, MLflow prints where to look at each run: into what a machine may be reading, and with its password.
+# With a server, MLflow prints each run's URL. That would corrupt machine-readable output and expose the password.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 STORE_DIR = Path("mlruns")
@@ -38,14 +38,14 @@ STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
-# A write that fails is told of in a line, by whoever wanted it; MLflow would print the whole traceback before that.
+# The caller reports a failed write in one line. MLflow would print the whole traceback first.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
 class DatasetIdentity:
-    """Which data a run used: `name` (mnist or digits), `sha256` of its content, images per split, a title, and the
-    folder they are in."""
+    """Which data a run used: `name` (mnist or digits), `sha256` of the content, `title`, images per split in `counts`,
+    and the `folder` that contains them."""
 
     name: str
     sha256: str
@@ -65,8 +65,11 @@ class DatasetIdentity:
 
 @dataclass(frozen=True)
 class RunLog:
-    """Writes to one MLflow run. Once a write fails, that one and all after it wait in `backlog` for the end of the run:
-    a store that is lost delays nothing and loses no training."""
+    """Writes to one MLflow run.
+
+    Once a write fails, that write and all later ones wait in `backlog` until the run ends. A lost store therefore
+    delays nothing and costs no training.
+    """
 
     client: MlflowClient
     run_id: str
@@ -89,7 +92,7 @@ class RunLog:
         self.tags({"mlflow.note.content": markdown})
 
     def file(self, path: Path, folder: str | None = None) -> None:
-        """Store a file, or a folder with all it holds."""
+        """Log a file, or a folder with everything in it."""
         if path.is_dir():
             self._write(partial(self.client.log_artifacts, self.run_id, str(path), folder or path.name))
         else:
@@ -107,7 +110,7 @@ class RunLog:
         self._write(partial(self.client.log_inputs, self.run_id, inputs))
 
     def end(self, status: str) -> None:
-        """Write what had to wait, and close the run; if the store is still lost, say what to do."""
+        """Write the backlog and close the run. If the store is still unavailable, say what to do."""
         waiting: list[Callable[[], object]] = [*self.backlog, partial(self.client.set_terminated, self.run_id, status)]
         self.backlog.clear()
         try:
@@ -115,8 +118,8 @@ class RunLog:
                 write()
         except STORE_ERRORS as error:
             _warn(
-                f"The MLflow store is still lost ({reason(error)}), so this run is not complete there. No output "
-                "is missing. When the store is back, run: deepdigits summary, which logs the training again from files."
+                f"The MLflow store is still unavailable ({reason(error)}), so this run is incomplete there. No output "
+                "is missing. When the store is back, run `deepdigits summary` to log the training again from the files."
             )
 
     def _write(self, write: Callable[[], object]) -> None:
@@ -125,10 +128,10 @@ class RunLog:
                 write()
                 return
             except STORE_ERRORS as error:
-                what = "has no room on its disk; make some" if is_full(error) else "does not answer"
+                what = "is out of disk space; free some" if is_full(error) else "is not responding"
                 _warn(
-                    f"The MLflow store {what} ({reason(error)}). The work goes on; what is to be logged is kept, and "
-                    "written when the work is done."
+                    f"The MLflow store {what} ({reason(error)}). Work continues; log entries are kept and written at "
+                    "the end."
                 )
         self.backlog.append(write)
 
@@ -139,18 +142,18 @@ def store_uri() -> str:
 
 
 def open_store() -> MlflowClient:
-    """Connect to the store, which is made on first use if it is the one under `mlruns/`.
+    """Connect to the store. The one under `mlruns/` is created on first use.
 
     Raises:
         UserError: the store cannot be opened.
     """
     uri = store_uri()
     mlflow.set_tracking_uri(uri)
-    with _told_as_user_error("opened"):
+    with _store_errors_as_user_error("opened"):
         check_address(uri)
         if uri == DEFAULT_URI:
             _share_store_of_repository()
-        # Two processes that create the tables at once corrupt a SQLite file for good.
+        # Two processes that create the tables at once would corrupt a SQLite file for good.
         with taking_turns(uri, "open"):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
@@ -158,9 +161,10 @@ def open_store() -> MlflowClient:
 
 
 def _share_store_of_repository() -> None:
-    """Have what `dvc exp run --temp` and DVC's queue log in folders that they remove written to the repository's store.
+    """Make runs in DVC's temporary experiment folders log to the repository's store.
 
-    A link there leads to `mlruns/`, so that relative addresses mean the same.
+    `dvc exp run --temp` and DVC's queue remove these folders afterwards. A symlink to the repository's `mlruns/` keeps
+    relative addresses valid.
     """
     root = Path(os.environ.get("DVC_ROOT", ".")).resolve()
     if Path.cwd().is_relative_to(root / ".dvc/tmp/exps"):
@@ -170,15 +174,15 @@ def _share_store_of_repository() -> None:
 
 
 @contextmanager
-def _told_as_user_error(what: str) -> Iterator[None]:
+def _store_errors_as_user_error(what: str) -> Iterator[None]:
     uri = store_uri()
     try:
         yield
     except STORE_ERRORS as error:
         if is_full(error):
-            advice = "Its disk is full. Make room there, and run the command again."
+            advice = "Its disk is full. Free some space there and run the command again."
         elif uri == DEFAULT_URI:
-            advice = "If it is damaged, move mlruns/ away; deepdigits summary then registers again from files."
+            advice = "If it is corrupt, move mlruns/ away; `deepdigits summary` then registers again from the files."
         else:
             advice = "Check MLFLOW_TRACKING_URI, or unset it to use mlruns/ in this folder."
         raise UserError(f"The MLflow store {masked(uri)} cannot be {what}: {reason(error)}\n{advice}") from None
@@ -188,14 +192,14 @@ def experiment_id(client: MlflowClient, name: str) -> str:
     """The experiment of a dataset, created on first use.
 
     Raises:
-        UserError: it has been deleted.
+        UserError: the experiment has been deleted.
     """
     with taking_turns(store_uri(), "experiment"):
         found = client.get_experiment_by_name(name) or _create_experiment(client, name)
     if found.lifecycle_stage != "active":
         raise UserError(
             f"The experiment {name!r} in {masked(store_uri())} has been deleted, so nothing can be logged there. "
-            f"Have it back with its runs: MLFLOW_TRACKING_URI={masked(store_uri())} "
+            f"Restore it and its runs: MLFLOW_TRACKING_URI={masked(store_uri())} "
             f"mlflow experiments restore --experiment-id {found.experiment_id}"
         )
     return str(found.experiment_id)
@@ -209,13 +213,13 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-        return client.get_experiment_by_name(name)  # of a server, which another process has asked first
+        return client.get_experiment_by_name(name)  # on a server, where another process created it first
     if local:
-        # MLflow has made the location absolute. A relative one, like the store's own address, is meant from the
-        # repository's root, so that the folder can be moved with everything in it.
+        # MLflow has made the location absolute. Make it relative to the repository root, like the store's own address,
+        # so that the folder can be moved with everything in it.
         with closing(sqlite3.connect(STORE_DIR / "mlflow.db")) as database, database:
-            change = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
-            database.execute(change, (relative, created))
+            statement = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?"
+            database.execute(statement, (relative, created))
     return client.get_experiment(created)
 
 
@@ -223,9 +227,9 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment:
 def stage_run(
     lineage: Lineage, dataset: DatasetIdentity, name: str, tags: Mapping[str, str], context: str
 ) -> Iterator[RunLog]:
-    """Open a run, and close it as finished, failed or killed, as the body ends."""
+    """Open a run, and close it as finished, failed or killed, depending on how the body ends."""
     client = open_store()
-    with _told_as_user_error("written"):
+    with _store_errors_as_user_error("written"):
         experiment = experiment_id(client, dataset.name)
         _close_orphans(client, experiment)
         tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process_identity()}
@@ -245,7 +249,7 @@ def stage_run(
 
 
 def every(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
-    """All that an MLflow search finds, page by page; a search by itself ends at 100 models or 1,000 runs."""
+    """All results of an MLflow search, page by page. A single search stops at 100 models or 1,000 runs."""
     token = None
     while True:
         page = search(*arguments, **options, page_token=token)
@@ -256,7 +260,7 @@ def every(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterat
 
 
 def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
-    """The newest finished run that carries all `tags`."""
+    """The newest finished run that has all `tags`."""
     terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["attributes.status = 'FINISHED'"]
     found = client.search_runs(
         [experiment], " AND ".join(terms), max_results=1, order_by=["attributes.start_time DESC"]
@@ -265,7 +269,7 @@ def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> 
 
 
 def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
+    """Flatten `{"a": {"b": 1}}` to `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
     for key, value in nest.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -273,9 +277,9 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _close_orphans(client: MlflowClient, experiment: str) -> None:
-    """Mark runs whose process is surely gone (kill -9, power loss) as killed; MLflow never would.
+    """Mark runs whose process is certainly gone (kill -9, power loss) as killed. MLflow never would.
 
-    Those of other hosts and containers are left as they are: one there does it.
+    Runs of other hosts and containers are left alone: the next run there closes them.
     """
     for run in every(client.search_runs, [experiment], "attributes.status = 'RUNNING'"):
         if state(run.data.tags.get("process", "")) == "gone":

@@ -1,1 +1,1 @@
-"""Figures with equal bytes for equal data."""
+"""Figures that have equal bytes for equal data."""

@@ -1,4 +1,4 @@
-"""Pictures and plots, written without a clock time so that equal data give equal bytes."""
+"""Images and plots, written without timestamps so that equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
     """Write images side by side, row by row.
 
     Args:
-        images: `(n, 28, 28)`, uint8 0 to 255 or float 0 to 1; 0 is shown black.
-        path: the PNG file.
-        columns: images in one row.
+        images: `(n, 28, 28)`, uint8 0 to 255 or float 0 to 1; 0 is shown as black.
+        path: the PNG file to write.
+        columns: images per row.
     """
     if images.dtype != np.uint8:
         images = to_bytes(images)
@@ -37,7 +37,7 @@ def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
 
 
 def save_animation(frames: Sequence[Path], path: Path) -> None:
-    """Join PNG files into an endless GIF, two frames a second, the last one held."""
+    """Join PNG files into a looping GIF at two frames per second; the last frame is held."""
     first, *rest = [Image.open(io.BytesIO(frame.read_bytes())) for frame in frames]
     buffer = io.BytesIO()
     durations = [500] * len(rest) + [2000]
@@ -46,7 +46,7 @@ def save_animation(frames: Sequence[Path], path: Path) -> None:
 
 
 def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
-    """Draw counts `(10, 10)`, actual down and predicted across; only errors are coloured."""
+    """Draw counts `(10, 10)`, with actual digits down and predicted digits across. Only errors are coloured."""
     errors = np.where(np.eye(10, dtype=bool), 0, confusion)
     figure = Figure(figsize=(6, 5.6), layout="constrained")
     axes = figure.subplots()
@@ -62,7 +62,7 @@ def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
 
 
 def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
-    """Draw accuracy against confidence, with the number of images of each bin below."""
+    """Draw accuracy against confidence, with the number of images per bin below."""
     confidence = [entry["confidence"] for entry in bins]
     figure = Figure(figsize=(5, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
@@ -78,7 +78,7 @@ def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str
 def save_captioned(
     images: Sequence[np.ndarray], captions: Sequence[str], path: Path, title: str, columns: int = 9
 ) -> None:
-    """Draw uint8 images `(28, 28)` with a caption under each; with none, say so."""
+    """Draw uint8 images `(28, 28)` with a caption under each. If there are none, the title says so."""
     rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(columns * 1.15, rows * 1.45 + 0.5), layout="constrained")
     figure.suptitle(title if len(images) else f"{title}: none")
@@ -91,7 +91,7 @@ def save_captioned(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG that holds neither time nor version."""
+    """Write a PNG without a timestamp or software version."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     write_bytes(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Plots of what `evaluate` finds, written as `deepdigits.plotting.figures` does: equal data give equal bytes."""
+"""Plots of evaluation results. As in `deepdigits.plotting.figures`, equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepdigits.plotting.figures import save_figure
 
 
 def save_robustness(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> None:
-    """Bars of accuracy by corruption, one colour per classifier."""
+    """Draw bars of accuracy by corruption, one colour per classifier."""
     names = list(next(iter(accuracy.values())))
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -35,7 +35,7 @@ def save_curves(
     x_label: str,
     y_label: str,
 ) -> None:
-    """One line per entry, `name: (x, y)`; up to twenty points are marked."""
+    """Draw one line per entry, `name: (x, y)`. Lines of up to twenty points get markers."""
     figure = Figure(figsize=(5.4, 4.2), layout="constrained")
     axes = figure.subplots()
     for name, (x, y) in curves.items():
@@ -47,7 +47,7 @@ def save_curves(
 
 
 def save_pairs(first: np.ndarray, second: np.ndarray, names: Sequence[str], path: Path, title: str) -> None:
-    """For each measure, a column of both `(n, k)`, how the pairs lie: first across, second up."""
+    """Draw a 2D histogram of the pairs for each measure, a column of both `(n, k)`: first on x, second on y."""
     figure = Figure(figsize=(5 * len(names), 4.4), layout="constrained")
     figure.suptitle(title)
     for name, across, up, axes in zip(names, first.T, second.T, figure.subplots(1, len(names)), strict=True):
@@ -59,7 +59,7 @@ def save_pairs(first: np.ndarray, second: np.ndarray, names: Sequence[str], path
 
 
 def save_occlusions(images: Sequence[np.ndarray], maps: np.ndarray, captions: Sequence[str], path: Path) -> None:
-    """Each image uint8 `(28, 28)` above the map of what its answer hangs on; red: covering it weakens the answer."""
+    """Draw each image, uint8 `(28, 28)`, above its occlusion map; red: covering this part weakens the prediction."""
     columns = max(1, len(images))
     figure = Figure(figsize=(columns * 1.7, 4.3), layout="constrained")
     figure.suptitle("What the most confident mistakes hang on" if len(images) else "No mistakes to explain")
@@ -76,7 +76,7 @@ def save_occlusions(images: Sequence[np.ndarray], maps: np.ndarray, captions: Se
 
 
 def save_convolution(image: np.ndarray, kernels: np.ndarray, maps: np.ndarray, path: Path) -> None:
-    """A digit, the first layer's kernels `(channels, k, k)` and, below each, the feature map `(channels, h, w)`."""
+    """Draw a digit, the first layer's kernels `(channels, k, k)` and the feature map `(channels, h, w)` below each."""
     channels, columns = len(kernels), 8
     rows = -(-channels // columns)
     figure = Figure(figsize=(columns * 0.95 + 1.8, rows * 2.2 + 0.4), layout="constrained")
@@ -98,7 +98,7 @@ def save_convolution(image: np.ndarray, kernels: np.ndarray, maps: np.ndarray, p
 
 
 def save_by_row(images: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], path: Path) -> None:
-    """Beside each image, the class probabilities `(28, 10)` once each row has been read."""
+    """Draw, next to each image, the class probabilities `(28, 10)` after each row that the network has read."""
     figure = Figure(figsize=(11, 2.6 * -(-len(images) // 2)), layout="constrained")
     figure.suptitle("What the recurrent net believes after each row")
     grid = figure.subplots(-(-len(images) // 2), 4, squeeze=False, width_ratios=(1, 2, 1, 2))

@@ -1,1 +1,1 @@
-"""Promotion as a decision with evidence: rules, records, ledger, and what undoes or checks them."""
+"""Promotion as a decision backed by evidence: rules, records and ledger, plus recovery, audit and verification."""

@@ -1,4 +1,4 @@
-"""`deepdigits audit`: the ledger recomputed, and held against what the store says."""
+"""`deepdigits audit`: recompute the ledger and compare it with the store."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepdigits.promotion.transaction import CHAMPION, PREVIOUS, RECORD, alias_v
 
 
 def audit(client: MlflowClient) -> tuple[int, list[str]]:
-    """The number of entries, and what does not agree, one sentence each."""
+    """The number of entries, and every disagreement as one sentence."""
     found = ledger.load(client)
     faults = [*found.grave, *found.faults, *chain_of_champions(found.entries)]
     faults += [*_anchored(found), *_aliases(client, found.entries)]
@@ -30,15 +30,15 @@ def audit(client: MlflowClient) -> tuple[int, list[str]]:
 
 def _unfinished(client: MlflowClient) -> list[str]:
     return [
-        f"{described(run)}: it was cut off; the next promote or rollback of the model completes or undoes it."
+        f"{described(run)}: it was interrupted; the next promote or rollback of the model completes or undoes it."
         if lease.holder(run) == "gone"
-        else f"{described(run)}: it is being carried out, or was cut off on another machine (run {run.info.run_id})."
+        else f"{described(run)}: it is in progress, or was interrupted on another machine (run {run.info.run_id})."
         for run in ledger.unfinished(client)
     ]
 
 
 def chain_of_champions(entries: Sequence[Entry]) -> list[str]:
-    """Where a decision found another champion than the decision before had left."""
+    """Report every decision that found a different champion than the previous decision had left."""
     left: dict[str, int | None] = {}
     faults = []
     for entry in entries:
@@ -46,14 +46,14 @@ def chain_of_champions(entries: Sequence[Entry]) -> list[str]:
         if entry["champion_before"] != expected:
             faults.append(
                 f"{entry['name']}: entry {entry['sequence']} found {_version(entry['champion_before'])} as champion, "
-                f"but the decision before had left {_version(expected)}: the alias was moved by hand in between."
+                f"but the previous decision had left {_version(expected)}: the alias was moved by hand in between."
             )
         left[entry["name"]] = entry["champion"]
     return faults
 
 
 def _aliases(client: MlflowClient, entries: Sequence[Entry]) -> list[str]:
-    """Of the models that this project registered or decided on; others in the store may have such aliases, too."""
+    """Check the models that this project registered or decided on. Others in the store may use the same aliases."""
     faults = []
     last = {entry["name"]: entry for entry in entries}
     for name in sorted(last.keys() | registered_here(client)):
@@ -62,20 +62,20 @@ def _aliases(client: MlflowClient, entries: Sequence[Entry]) -> list[str]:
             found = alias_version(client, name, alias)
             if found != expected:
                 faults.append(
-                    f"{name}: the alias {alias!r} stands on {_version(found)}, by the ledger it is "
+                    f"{name}: the alias {alias!r} points to {_version(found)}, but the ledger says "
                     f"{_version(expected)}: it was moved by hand."
                 )
     return faults
 
 
 def _anchored(found: Ledger) -> list[str]:
-    """Where the ledger's file, its entries and the decisions' own copies differ."""
+    """Report where the ledger's file, its entries and the decisions' own copies differ."""
     faults = [
-        f"Entry {entry['sequence']} of the ledger is not the one that its decision's run {entry['run_id']} holds."
+        f"Entry {entry['sequence']} of the ledger does not match the copy in its decision's run {entry['run_id']}."
         for entry in {entry["sha256"]: entry for entry in [*found.listed, *found.entries]}.values()
         if found.copies.get(entry["run_id"]) != entry
     ]
-    # The file of a decision that is being carried out comes last.
+    # A decision writes the file last, so one that is in progress may not be listed yet.
     open_ones = found.copies.keys() - found.finished.keys()
     decided = {entry["run_id"]: entry for entry in found.entries if entry["run_id"] not in open_ones}
     decided |= found.finished
@@ -88,7 +88,7 @@ def _anchored(found: Ledger) -> list[str]:
 
 
 def _evidence(client: MlflowClient, entry: Entry) -> list[str]:
-    """Whether the record is still the one that was decided by."""
+    """Check that the record has not changed since the decision."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = sha256(Path(client.download_artifacts(entry["run_id"], RECORD, folder)).read_bytes())

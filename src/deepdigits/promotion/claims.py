@@ -1,8 +1,8 @@
-"""The numbers of the ledger's entries, each given once by the store itself.
+"""The numbers of the ledger's entries. The store itself assigns each number once.
 
-Who writes an entry claims its number by a parameter of the run `ledger`, with the entry's hash. MLflow never changes a
-parameter, and its database keeps one value of each: of all who write at once, one gets a number, and nobody loses it
-again. Which run is the ledger is settled the same way, by an experiment, since the name of one is unique.
+A writer claims a number by logging a parameter with the entry's hash to the run `ledger`. MLflow never changes a
+parameter, and its database keeps one value per key. So exactly one of several concurrent writers gets a number, and
+never loses it. Which run is the ledger is settled the same way, by creating an experiment: its name is unique.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from deepdigits.promotion.entries import Entry, Number, RunId, Sha256
 
 EXPERIMENT = "registry"
 SETTLED = "registry ledger"
-SETTLED_NOTE = "Empty. Its tag `ledger.run` tells which run of the experiment `registry` is the ledger; keep it."
+SETTLED_NOTE = "Empty. Its tag `ledger.run` names the run of the experiment `registry` that is the ledger. Keep it."
 RUN_TAG = "ledger.run"
 
 
 class Claim(BaseModel):
-    """Whom a number was given to, and what that decision does to the aliases of its model."""
+    """The run that a number was assigned to, and what its decision does to the aliases of its model."""
 
     model_config = ConfigDict(strict=True)
 
@@ -40,13 +40,13 @@ class Claim(BaseModel):
 
 
 def last_move(claims: Sequence[Claim], name: str) -> Claim | None:
-    """The one that last moved the champion of a model."""
+    """The claim that last moved the champion of a model."""
     moves = [claim for claim in claims if claim.name == name and claim.champion != claim.champion_before]
     return moves[-1] if moves else None
 
 
 def ledger_run(client: MlflowClient) -> Run | None:
-    """The one that was settled on; of an earlier release, the first."""
+    """The run that was settled on as the ledger; in a store of an earlier release, the first ledger run."""
     settled = client.get_experiment_by_name(SETTLED)
     if settled is None:
         found = decision_runs(client, "tags.`registry.ledger` = 'true'")
@@ -56,13 +56,14 @@ def ledger_run(client: MlflowClient) -> Run | None:
         return client.get_run(run_id)
     except MlflowException as error:
         raise UserError(
-            f"The ledger, run {run_id!r} by the experiment {SETTLED!r}, cannot be read: {reason(error)} If it is lost, "
-            f"set that experiment's tag {RUN_TAG} to another run named ledger in the experiment {EXPERIMENT!r}."
+            f"The ledger, run {run_id!r} according to the experiment {SETTLED!r}, cannot be read: {reason(error)} "
+            f"If it is lost, set that experiment's tag {RUN_TAG} to another run named ledger in the experiment "
+            f"{EXPERIMENT!r}."
         ) from None
 
 
 def settled_run(client: MlflowClient) -> str:
-    """The ledger's run, made on first use; all who make one at once get the same."""
+    """The ID of the ledger's run, which is created on first use. Concurrent creators all get the same one."""
     settled = client.get_experiment_by_name(SETTLED)
     if settled is not None:
         return str(settled.tags.get(RUN_TAG, ""))
@@ -85,7 +86,7 @@ def settled_run(client: MlflowClient) -> str:
 
 
 def claim(client: MlflowClient, home: str, entry: Entry) -> bool:
-    """Whether the store gives the entry its number; no if another one has it."""
+    """Claim the entry's number. Returns False if another entry already has it."""
     key = f"entry.{entry['sequence']:06}"
     own = Claim(number=entry["sequence"], **{field: entry[field] for field in Claim.model_fields if field != "number"})
     try:
@@ -99,13 +100,13 @@ def claim(client: MlflowClient, home: str, entry: Entry) -> bool:
 
 
 def given(run: Run | None) -> tuple[list[Claim], list[str]]:
-    """The numbers that the ledger's run holds, as far as they can be read, and what is wrong with them."""
+    """The claims in the ledger's run, up to the first that cannot be read, and what is wrong with them."""
     if run is None:
         return [], []
     found: list[Claim] = []
     faults = []
     if run.info.lifecycle_stage != "active":
-        faults = [f"The run of the ledger was deleted. Bring it back: mlflow runs restore --run-id {run.info.run_id}"]
+        faults = [f"The run of the ledger was deleted. Restore it: mlflow runs restore --run-id {run.info.run_id}"]
     params = {key: value for key, value in run.data.params.items() if key.startswith("entry.")}
     for number in range(1, len(params) + 1):
         try:
@@ -113,24 +114,24 @@ def given(run: Run | None) -> tuple[list[Claim], list[str]]:
             if found[-1].number != number:
                 raise ValueError
         except (KeyError, ValueError):
-            return found[: number - 1], [*faults, f"Entry {number} of the ledger has no readable number in its run."]
+            return found[: number - 1], [*faults, f"Entry {number} of the ledger has no readable claim in its run."]
     return found, faults
 
 
 def sound(run: Run | None) -> list[Claim]:
-    """The same.
+    """The claims in the ledger's run, if nothing is wrong with them.
 
     Raises:
-        UserError: something is wrong with them.
+        UserError: a claim cannot be read, or the run was deleted.
     """
     found, faults = given(run)
     if faults:
-        raise UserError(f"{faults[0]} Nothing is decided on such a ledger. See: deepdigits audit")
+        raise UserError(f"{faults[0]} No decision is made on a broken ledger. See: deepdigits audit")
     return found
 
 
 def decision_runs(client: MlflowClient, condition: str) -> list[Run]:
-    """Runs in the experiment `registry` that meet an MLflow search condition, the oldest first."""
+    """Runs in the experiment `registry` that match an MLflow search condition, oldest first."""
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
         return []

@@ -1,6 +1,6 @@
-"""Whether a decision is still being carried out: told by its process on this machine, by its signs of life elsewhere.
+"""Tells whether a decision is still in progress: by its process on this machine, by its heartbeats on another one.
 
-No two machines' clocks are compared: who waits watches by its own clock whether a sign of life comes.
+Clocks of two machines are never compared. A waiting process watches for a heartbeat by its own clock.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from deepdigits.ops.tracking import STORE_ERRORS
 
 PROCESS_TAG, HEARTBEAT_TAG = "process", "registry.heartbeat"
 BEAT_SECONDS = 5.0
-LEASE_SECONDS = 30.0  # without a sign of life, a decision of another machine counts as cut off
+LEASE_SECONDS = 30.0  # after this long without a heartbeat, a decision on another machine counts as interrupted
 POLL_SECONDS = 1.0
 
 
 def signs_of_life() -> dict[str, str]:
-    """The tags of a decision that this process carries out."""
+    """The tags of a decision that this process carries out: its identity and a heartbeat."""
     return {PROCESS_TAG: process_identity(), HEARTBEAT_TAG: datetime.now(UTC).isoformat()}
 
 
 @contextlib.contextmanager
 def held(client: MlflowClient, run_id: str) -> Iterator[None]:
-    """Give signs of life while a decision is carried out."""
+    """Send heartbeats while a decision is carried out."""
     done = threading.Event()
 
     def beat() -> None:
@@ -52,24 +52,24 @@ def held(client: MlflowClient, run_id: str) -> Iterator[None]:
 
 
 def holder(run: Run) -> State:
-    """Whether the process that carries the decision out still runs; what this very process has left counts as gone."""
+    """Whether the process carrying out the decision still runs. What this very process left behind counts as gone."""
     identity = run.data.tags.get(PROCESS_TAG, "")
     host, _, pid = identity.partition(":")
     if identity in (process_identity(), ":".join(process_identity().split(":")[:2])):
         return "gone"
     found = state(identity)
     if found == "unknown" and host == socket.gethostname() and pid.isdecimal():
-        # As earlier releases wrote it. Who has the pid now and began before the decision is its process.
+        # The format of earlier releases. The process with this pid is the right one if it started before the decision.
         with contextlib.suppress(psutil.Error, OSError, OverflowError):
             return "alive" if psutil.Process(int(pid)).create_time() * 1000 <= run.info.start_time else "gone"
     return found
 
 
 def cut_off(client: MlflowClient, run: Run, what: str) -> bool:
-    """Wait until a decision has ended (False), or is known to be cut off (True).
+    """Wait until a decision has ended (False) or is known to be interrupted (True).
 
     Raises:
-        UserError: it is still at work after `LEASE_SECONDS`.
+        UserError: it is still in progress after `LEASE_SECONDS`.
     """
     first, began = run.data.tags.get(HEARTBEAT_TAG), time.monotonic()
     while run.info.status == "RUNNING":
@@ -80,10 +80,11 @@ def cut_off(client: MlflowClient, run: Run, what: str) -> bool:
         if waited >= LEASE_SECONDS:
             if found == "unknown" and run.data.tags.get(HEARTBEAT_TAG) == first:
                 return True
-            raise UserError(f"{_who(run)} is at work ({what}). Try again when it is done.")
+            raise UserError(f"{_who(run)} is still working on a decision ({what}). Try again when it is done.")
         if waited < POLL_SECONDS:
             Console(stderr=True, highlight=False).print(
-                f"{_who(run)} may be at work ({what}). Waiting up to {LEASE_SECONDS:.0f} s.", markup=False
+                f"{_who(run)} may still be working on a decision ({what}). Waiting up to {LEASE_SECONDS:.0f} s.",
+                markup=False,
             )
         time.sleep(POLL_SECONDS)
         run = client.get_run(run.info.run_id)
@@ -92,5 +93,5 @@ def cut_off(client: MlflowClient, run: Run, what: str) -> bool:
 
 def _who(run: Run) -> str:
     host, _, rest = run.data.tags.get(PROCESS_TAG, "").partition(":")
-    where = "" if host == socket.gethostname() else f" of {host or 'an unknown host'}"
+    where = "" if host == socket.gethostname() else f" on {host or 'an unknown host'}"
     return f"Process {rest.partition(':')[0] or 'unknown'}{where}"

@@ -1,8 +1,8 @@
-"""The append-only list of all decisions in a store, in an order that the store itself decides.
+"""The append-only list of all decisions in a store. The store itself decides their order.
 
-Each entry has a number that the store gave to it alone (`deepdigits.promotion.claims`). The entry itself stands as a
-tag on the run of its decision, and in `promotions.jsonl`, an artifact of the run `ledger`, for people; either can be
-made anew from the other.
+Each entry has a number that the store assigned to it alone (`deepdigits.promotion.claims`). The entry itself is stored
+as a tag on the run of its decision, and for people in `promotions.jsonl`, an artifact of the run `ledger`. Either copy
+can be rebuilt from the other.
 """
 
 from __future__ import annotations
@@ -26,17 +26,26 @@ from deepdigits.promotion.entries import START, Entry, digest, follow, parse, re
 
 FILE = "promotions.jsonl"
 ENTRY_TAG = "ledger.entry"
-ATTEMPTS = 200  # each that fails is an entry of somebody else
+ATTEMPTS = 200  # each failed attempt means that somebody else added an entry
 
 
 class Overtaken(UserError):
-    """Another decision, or a hand, has moved the champion since this decision began."""
+    """Another decision, or a person by hand, has moved the champion since this decision began."""
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a store says of its decisions: `entries`, in order; beside them the file's (`listed`) and the decisions' own
-    copies, by run. `faults` are sentences: no decision is made on a ledger that has `grave` ones."""
+    """What a store says about its decisions.
+
+    Attributes:
+        claims: the claimed numbers, in order.
+        entries: the entries, in order.
+        listed: the entries in the file.
+        copies: the decisions' own copies, by run.
+        finished: the copies of finished decisions, by run.
+        grave: faults, as sentences, that rule out any further decision.
+        faults: all other faults, as sentences.
+    """
 
     claims: Sequence[Claim]
     entries: Sequence[Entry]
@@ -48,7 +57,7 @@ class Ledger:
 
 
 def load(client: MlflowClient) -> Ledger:
-    """Read all of it; what a hand or a crash has left in an entry is a fault there, and no error.
+    """Read the whole ledger. An entry damaged by hand or by a crash is reported as a fault, not raised as an error.
 
     Raises:
         UserError: the run of the ledger is not in the store.
@@ -60,17 +69,17 @@ def load(client: MlflowClient) -> Ledger:
     whole = {entry["sha256"]: entry for entry in [*listed, *copies.values()] if digest(entry) == entry["sha256"]}
     entries = [whole[own.sha256] for own in numbers if own.sha256 in whole]
     grave += [
-        f"Entry {own.number} of the ledger was edited or lost: neither run {own.run_id} nor the file has the one that "
-        f"the number was given to (SHA-256 {own.sha256[:12]}...)."
+        f"Entry {own.number} of the ledger was edited or lost: neither run {own.run_id} nor the file has the entry "
+        f"that the number was assigned to (SHA-256 {own.sha256[:12]}...)."
         for own in numbers
         if own.sha256 not in whole
     ]
-    # Earlier releases gave no numbers: their entries follow from the file, and where it was cut off from the copies.
+    # Earlier releases assigned no numbers. Their entries come from the file and, if it was truncated, from the copies.
     entries += follow([*listed, *finished.values()], len(numbers), numbers[-1].sha256 if numbers else START)
     decided = {entry["sha256"] for entry in entries}
     for entry in listed:
         if digest(entry) != entry["sha256"]:
-            grave.append(f"Entry {entry['sequence']} of the ledger was edited: its hash is another.")
+            grave.append(f"Entry {entry['sequence']} of the ledger was edited: its hash does not match.")
         elif entry["sha256"] not in decided:
             grave.append(f"Entry {entry['sequence']} of the ledger's file is not the one that was decided.")
     faults = [fault for fault in faults if fault not in grave]
@@ -78,12 +87,12 @@ def load(client: MlflowClient) -> Ledger:
 
 
 def about(client: MlflowClient, name: str, version: int | None = None) -> list[Entry]:
-    """The entries of one model, or of one version of it, the oldest first."""
+    """The entries of one model, or of one version of it, oldest first."""
     return [entry for entry in load(client).entries if entry["name"] == name and version in (None, entry["version"])]
 
 
 def claims(client: MlflowClient) -> list[Claim]:
-    """All numbers that were given.
+    """All claimed numbers.
 
     Raises:
         UserError: they cannot be read.
@@ -92,13 +101,13 @@ def claims(client: MlflowClient) -> list[Claim]:
 
 
 def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> None:
-    """Add the entry of the decision that run `run_id` holds, unless it is there.
+    """Add the entry of the decision in run `run_id`, unless the ledger already has it.
 
-    `content["turn"]` is the number of the entry that had last moved the champion when the decision began, 0 if none
-    had, None if an earlier release decided.
+    `content["turn"]` is the number of the entry that had last moved the champion when the decision began: 0 if none
+    had, None if an earlier release made the decision.
 
     Raises:
-        Overtaken: the champion was moved since then.
+        Overtaken: the champion has been moved since then.
         UserError: the ledger cannot be read or written.
     """
     content = {**content, "run_id": run_id}
@@ -111,32 +120,32 @@ def append(client: MlflowClient, run_id: str, content: Mapping[str, Any]) -> Non
         number = own.number if own else len(present) + 1
         entry = seal(content, number, present[number - 2].sha256 if number > 1 else START)
         if own is None or entry["sha256"] == own.sha256:
-            client.set_tag(run_id, ENTRY_TAG, _readable(entry))
+            client.set_tag(run_id, ENTRY_TAG, _to_text(entry))
         if own or claim(client, home, entry):
             return
         time.sleep(random.uniform(0, 0.05))
-    raise UserError("The ledger could not be written, since others write it at the same time. Run the command again.")
+    raise UserError("The ledger could not be written because others are writing to it. Run the command again.")
 
 
 def restore(client: MlflowClient) -> None:
-    """Give numbers to the entries of an earlier release, and write the file anew if a crash has cut it off.
+    """Assign numbers to the entries of an earlier release, and rewrite the file if a crash truncated it.
 
     Raises:
         UserError: the ledger is broken.
     """
     ledger = load(client)
     if ledger.grave:
-        raise UserError(f"{ledger.grave[0]} Nothing is decided on such a ledger. See: deepdigits audit")
+        raise UserError(f"{ledger.grave[0]} No decision is made on a broken ledger. See: deepdigits audit")
     home = settled_run(client) if ledger.entries else ""
     for entry in ledger.entries[len(ledger.claims) :]:
         if not claim(client, home, entry):
-            raise UserError("Others write the ledger at the same time. Run the command again.")
+            raise UserError("Others are writing to the ledger at the same time. Run the command again.")
     if ledger.listed != ledger.entries:
         write_file(client)
 
 
 def write_file(client: MlflowClient) -> None:
-    """Write the file from what the store holds."""
+    """Rewrite the file from the entries in the store."""
     entries = load(client).entries
     with tempfile.TemporaryDirectory() as folder:
         write_text(Path(folder) / FILE, serialise(entries))
@@ -144,36 +153,36 @@ def write_file(client: MlflowClient) -> None:
 
 
 def unfinished(client: MlflowClient) -> list[Run]:
-    """The decisions that are being carried out, or were cut off."""
+    """The decisions that are in progress or were interrupted."""
     return decision_runs(client, "attributes.status = 'RUNNING' AND tags.`registry.action` LIKE '%'")
 
 
-def _readable(entry: Entry) -> str:
-    """The entry as text; nothing gets a number that could not be read again."""
+def _to_text(entry: Entry) -> str:
+    """The entry as text, checked to be readable again before it gets a number."""
     text = json.dumps(entry, sort_keys=True)
     try:
         read_entry(text)
     except ValueError as error:
-        raise UserError(f"What run {entry['run_id']} decided makes no entry of the ledger: {error}") from None
+        raise UserError(f"The decision of run {entry['run_id']} is not a valid entry of the ledger: {error}") from None
     return text
 
 
 def _check_turn(last: Claim | None, turn: int) -> None:
     if last and last.number != turn:
         raise Overtaken(
-            f"In the meantime another decision made version {last.champion} the champion of {last.name} (entry "
-            f"{last.number}). This one began before, so it was not carried out. Run the command again."
+            f"In the meantime, another decision made version {last.champion} the champion of {last.name} (entry "
+            f"{last.number}). This one began earlier, so it was not carried out. Run the command again."
         )
 
 
 def _copies(client: MlflowClient) -> tuple[dict[str, Entry], dict[str, Entry], list[str]]:
-    """Each decision's own copy of its entry, by run; those of finished decisions; and what cannot be read."""
+    """The decisions' own copies of their entries, by run; those of finished decisions; and what cannot be read."""
     copies, finished, faults = {}, {}, []
     for run in decision_runs(client, f"tags.`{ENTRY_TAG}` LIKE '%'"):
         try:
             copies[run.info.run_id] = read_entry(run.data.tags[ENTRY_TAG])
         except ValueError:
-            faults.append(f"What run {run.info.run_id} has as its entry of the ledger is no entry.")
+            faults.append(f"The copy in run {run.info.run_id} is not a valid entry of the ledger.")
             continue
         if run.info.status == "FINISHED":
             finished[run.info.run_id] = copies[run.info.run_id]

@@ -1,4 +1,4 @@
-"""Who decides, as far as a program can tell."""
+"""Who makes a decision, as far as a program can tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pwd
 
 
 def claimed_user() -> str:
-    """The name that the environment gives (LOGNAME, USER...); anyone can set it."""
+    """The user name from the environment (LOGNAME, USER...), which anyone can set."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -16,7 +16,7 @@ def claimed_user() -> str:
 
 
 def account() -> str:
-    """The account that the process runs under, e.g. "uid 1000 (alice)"; in a container it may have no name."""
+    """The account that the process runs under, e.g. "uid 1000 (alice)". In a container it may have no name."""
     uid = os.getuid()
     try:
         return f"uid {uid} ({pwd.getpwuid(uid).pw_name})"

@@ -1,4 +1,4 @@
-"""`deepdigits promote` and `deepdigits rollback`: score, decide, carry out, record."""
+"""`deepdigits promote` and `deepdigits rollback`: score, decide, carry out and record."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Models = Mapping[str, RegisteredModel]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: `action` is promoted, refused, unchanged or rolled back."""
+    """The result of a command. `action` is promoted, refused, unchanged or rolled back."""
 
     action: str
     name: str
@@ -50,7 +50,7 @@ class Outcome:
 
 
 def promote(reference: str, params: Params, *, dry_run: bool = False, allow_other_data: bool = False) -> Outcome:
-    """Hold a version, the candidate unless `reference` names another, against the champion, and act on it.
+    """Compare a version with the champion and act on the result. The default version is the candidate.
 
     Raises:
         UserError: the store, the version or its files cannot be read, the data here are not those it was tested on, or
@@ -58,8 +58,8 @@ def promote(reference: str, params: Params, *, dry_run: bool = False, allow_othe
     """
     client = open_store()
     with exclusive(), tempfile.TemporaryDirectory() as folder:
-        turn, put_right = (0, []) if dry_run else begin(client, parse_reference(reference)[0])
-        recovered = [one.said for one in put_right]
+        turn, recoveries = (0, []) if dry_run else begin(client, parse_reference(reference)[0])
+        recovered = [one.said for one in recoveries]
         models = _contestants(client, reference, Path(folder))
         candidate, champion = models["candidate"], models.get("champion")
         if champion and _same_bytes(candidate, champion):
@@ -75,28 +75,29 @@ def promote(reference: str, params: Params, *, dry_run: bool = False, allow_othe
 
 
 def rollback(name: str) -> Outcome:
-    """Give `champion` back to the version that had it before; the two change places.
+    """Move `champion` back to the previous champion. The two versions swap aliases.
 
     Raises:
-        UserError: there is no such model, no champion before, or another decision has moved it in the meantime.
+        UserError: there is no such model or no previous champion, or another decision has moved the champion in the
+            meantime.
     """
     client = open_store()
     with exclusive():
-        turn, recovered = begin(client, name)
-        said = [one.said for one in recovered]
-        for one in recovered:
+        turn, recoveries = begin(client, name)
+        recovered = [one.said for one in recoveries]
+        for one in recoveries:
             if one.intent and (one.intent.action, one.intent.name) == (ROLLED_BACK, name):
-                # It is what this call was to do; another one would take it back again.
-                return Outcome(ROLLED_BACK, name, one.intent.version, one.intent.reasons, recovered=said)
+                # This is what the call was meant to do. Another rollback would reverse it.
+                return Outcome(ROLLED_BACK, name, one.intent.version, one.intent.reasons, recovered=recovered)
         before = int(find(client, f"{name}@{CHAMPION}", CHAMPION).version)
         after = alias_version(client, name, PREVIOUS)
         if after is None:
-            raise UserError(f"{name} has no champion before version {before}; there is nothing to go back to.")
+            raise UserError(f"{name} had no champion before version {before}; there is nothing to roll back to.")
         reasons = [f"Rolled back from version {before} to version {after}."]
-        title = f"{name} version {after}: rolled back to"
+        title = f"{name}: rolled back to version {after}"
         intent = Intent(ROLLED_BACK, name, after, before, after, before, reasons, turn=turn)
         perform(client, intent, change_record(title, reasons), {})
-        return Outcome(ROLLED_BACK, name, after, reasons, recovered=said)
+        return Outcome(ROLLED_BACK, name, after, reasons, recovered=recovered)
 
 
 def _contestants(client: MlflowClient, reference: str, folder: Path) -> Models:
@@ -122,15 +123,15 @@ def _decide(
     manifest = validated_manifest(task.data.manifest, task.data.verdict)
     if manifest["sha256"] != candidate.tags.get("dataset.sha256"):
         raise UserError(
-            f"{candidate.title} was tested on data {str(candidate.tags.get('dataset.sha256'))[:12]}, and here are "
-            f"{manifest['sha256'][:12]}. Promote where its data are, e.g. after: git checkout "
-            f"{candidate.tags.get('git.commit', 'COMMIT')[:12]} && make repro"
+            f"{candidate.title} was tested on data {str(candidate.tags.get('dataset.sha256'))[:12]}, but the data here "
+            f"are {manifest['sha256'][:12]}. Promote it where its data are, e.g. after: git checkout "
+            f"{candidate.tags.get('git.commit', 'COMMIT')[:12]} && make repro-all"
         )
     objections = []
     if champion and champion.tags.get("dataset.sha256") != manifest["sha256"] and not allow_other_data:
         objections.append(
-            f"The champion was trained and tested on other data ({str(champion.tags.get('dataset.sha256'))[:12]}, not "
-            f"{manifest['sha256'][:12]}). To compare nevertheless: --allow-other-data"
+            f"The champion was trained and tested on different data ({str(champion.tags.get('dataset.sha256'))[:12]}, "
+            f"not {manifest['sha256'][:12]}). To compare anyway: --allow-other-data"
         )
     judges = _judges(client, candidate, folder)
     splits = frozen_data(task, manifest)
@@ -150,16 +151,16 @@ def _decide(
 
 
 def _judges(client: MlflowClient, candidate: RegisteredModel, folder: Path) -> Models:
-    """The registered models that take part in judging a candidate, by kind."""
+    """The registered models that help to judge a candidate, by kind."""
     kinds = TASKS[candidate.kind].judges
     return {kind: fetch(_judge_version(client, candidate, kind), folder / "judges", store_uri()) for kind in kinds}
 
 
 def _judge_version(client: MlflowClient, candidate: RegisteredModel, kind: str) -> ModelVersion:
-    """The champion; while there is none, the version that was packaged with the candidate, known by its weights.
+    """The champion of this kind. If there is none, the version packaged with the candidate, identified by its weights.
 
     Raises:
-        UserError: neither is there.
+        UserError: neither exists.
     """
     name = f"{candidate.dataset}-{kind}"
     number = alias_version(client, name, CHAMPION)
@@ -171,9 +172,9 @@ def _judge_version(client: MlflowClient, candidate: RegisteredModel, kind: str) 
         number = alias_version(client, name, CANDIDATE)
     if number is None:
         raise UserError(
-            f"{candidate.title} is judged with the help of a registered {kind}, and there is neither a champion of "
-            f"{name} nor the version that was packaged with it. Run first: deepdigits promote {name}, after make repro "
-            "where there is none"
+            f"{candidate.title} is judged with the help of a registered {kind}, but {name} has neither a champion nor "
+            f"the version that was packaged with the candidate. Run first: deepdigits promote {name} (after make repro "
+            "if there is no such version)"
         )
     return client.get_model_version(name, str(number))
 

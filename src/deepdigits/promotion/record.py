@@ -1,4 +1,4 @@
-"""A decision as Markdown, for people."""
+"""Renders a decision as Markdown, for people."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ORIGIN_KEYS = (
 
 
 def decision_record(subject: str, decision: Decision, facts: Mapping[str, Any]) -> str:
-    """Fill the record; `facts` are champion, test_images, dataset, gates, origin and judges."""
+    """Render the record. `facts` holds champion, test_images, dataset, gates, origin and judges."""
     return render("promotion/decision.md.j2", subject=subject, decision=decision, origin_keys=ORIGIN_KEYS, **facts)
 
 
 def change_record(title: str, reasons: list[str]) -> str:
-    """The record of a change that compares nothing."""
+    """The record of a change that involves no comparison."""
     return f"# {title}\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n"

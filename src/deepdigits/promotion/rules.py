@@ -1,4 +1,4 @@
-"""The decision alone: scores in, verdict and numbers out. No store, no files."""
+"""The decision itself: scores in, verdict and numbers out. No store, no files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Outcome = Literal["promoted", "refused"]
 
 @dataclass(frozen=True)
 class Decision:
-    """`reasons` say why, one sentence each; `numbers` are what they rest on, ready for JSON."""
+    """`reasons` say why, one sentence each. `numbers` are the figures behind them, ready for JSON."""
 
     outcome: Outcome
     reasons: list[str]
@@ -28,7 +28,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Score:
-    """One packaged model on the test data, and what it costs: trained numbers, and milliseconds for one answer."""
+    """The result of one packaged model on the test data, and its cost: parameters, and milliseconds per answer."""
 
     result: EvaluationResult
     parameters: int
@@ -36,10 +36,10 @@ class Score:
 
 
 def judge(candidate: Score, champion: Score | None, rule: Promotion, seed: int, objections: Sequence[str]) -> Decision:
-    """Hold a candidate against the champion by the evidence that their task gives; never promote against an objection.
+    """Compare a candidate with the champion by the evidence of their task. An objection always rules out promotion.
 
     Args:
-        seed: of the bootstrap, where there is one.
+        seed: the seed of the bootstrap, if the rule has one.
     """
     if champion is None:
         return judge_first(objections)
@@ -52,7 +52,7 @@ def judge(candidate: Score, champion: Score | None, rule: Promotion, seed: int, 
             return judge_samples(one, other, fids, coverages, rule.generator, rule.alpha, seed, objections)
         case Statistic() as one, Statistic() as other:
             return judge_statistics(one, other, cost_ratio(candidate, champion), rule, seed, objections)
-    raise TypeError("Two models of one task give evidence of two kinds.")
+    raise TypeError("Two models of the same task gave different kinds of evidence.")
 
 
 def cost_ratio(candidate: Score, champion: Score) -> dict[str, float]:
@@ -63,7 +63,7 @@ def cost_ratio(candidate: Score, champion: Score) -> dict[str, float]:
 
 
 def judge_first(objections: Sequence[str]) -> Decision:
-    """Without a champion, the floors decide."""
+    """Without a champion, the floors alone decide."""
     if objections:
         return Decision("refused", list(objections))
     return Decision("promoted", ["There is no champion yet, and every floor is met."])
@@ -72,8 +72,8 @@ def judge_first(objections: Sequence[str]) -> Decision:
 def judge_readings(
     candidate: Reading, champion: Reading, cost: Mapping[str, float], rule: Promotion, objections: Sequence[str]
 ) -> Decision:
-    """Promote a candidate that is better by exact McNemar at `rule.alpha`, or not worse than `rule.accuracy_margin`
-    and cheaper; never where a digit's recall falls by more than `rule.max_class_drop`."""
+    """Promote a candidate that is better by exact McNemar at `rule.alpha`, or that is cheaper and non-inferior within
+    `rule.accuracy_margin`. Never promote it if a digit's recall falls by more than `rule.max_class_drop`."""
     labels = candidate.labels
     right, champion_right = candidate.digits == labels, champion.digits == labels
     paired = mcnemar(right, champion_right)
@@ -94,7 +94,7 @@ def judge_readings(
         "cost_ratio": dict(cost),
     }
     blocked = [*objections] + [
-        f"Recall of digit {digit} falls by {-100 * fall:.2f} points; allowed are {100 * rule.max_class_drop:.2f}."
+        f"Recall of digit {digit} falls by {-100 * fall:.2f} points; allowed: {100 * rule.max_class_drop:.2f}."
         for digit, fall in enumerate(falls)
         if fall < -rule.max_class_drop
     ]
@@ -102,23 +102,23 @@ def judge_readings(
         return Decision("refused", blocked, numbers)
     won, lost = paired.only_first_right, paired.only_second_right
     if won > lost and paired.p_value < rule.alpha:
-        reason = f"Better: {won} images are read right by the candidate alone, {lost} by the champion alone"
+        reason = f"Better: only the candidate reads {won} images correctly, only the champion {lost}"
         return Decision("promoted", [f"{reason}, p = {paired.p_value:.3g} < {rule.alpha:g}."], numbers)
     cheaper = [f"{name} {ratio:.2f} of the champion's" for name, ratio in cost.items() if ratio <= rule.cheaper_share]
-    not_worse = (
+    accuracy = (
         f"the accuracy is at most {-100 * min(low, 0):.3f} points lower (allowed {100 * rule.accuracy_margin:.3f})"
     )
     if low > -rule.accuracy_margin and cheaper:
-        return Decision("promoted", [f"Not worse and cheaper: {not_worse}; {', '.join(cheaper)}."], numbers)
+        return Decision("promoted", [f"Non-inferior and cheaper: {accuracy}; {', '.join(cheaper)}."], numbers)
     reasons = [
-        f"Not better: {won} images are read right by the candidate alone, {lost} by the champion alone, "
-        f"p = {paired.p_value:.3g}; needed is p < {rule.alpha:g}."
+        f"Not better: only the candidate reads {won} images correctly, only the champion {lost}, "
+        f"p = {paired.p_value:.3g}; p < {rule.alpha:g} is required."
     ]
     if low <= -rule.accuracy_margin:
-        reasons.append(f"Not shown to be no worse: {not_worse}.")
+        reasons.append(f"Not shown to be non-inferior: {accuracy}.")
     if not cheaper:
         shares = ", ".join(f"{name} {ratio:.2f}" for name, ratio in cost.items())
-        reasons.append(f"Not cheaper: {shares} of the champion's; needed is {rule.cheaper_share:g} or less.")
+        reasons.append(f"Not cheaper: {shares} of the champion's; {rule.cheaper_share:g} or less is required.")
     return Decision("refused", reasons, numbers)
 
 
@@ -132,14 +132,14 @@ def judge_samples(
     seed: int,
     objections: Sequence[str],
 ) -> Decision:
-    """Promote a candidate that is better in FID or coverage and not worse than the margin in the other.
+    """Promote a candidate that is better in FID or coverage, and non-inferior within the margin in the other.
 
     The intervals of both differences are percentiles of a paired bootstrap over real images and samples (Efron and
-    Tibshirani, 1993): every round judges both generators by the same draw, so the bias of FID at few samples affects
+    Tibshirani, 1993): every round judges both generators on the same draw, so the bias of FID at few samples affects
     both.
 
     Args:
-        fids, coverages: of candidate and champion.
+        fids, coverages: the values of candidate and champion, in this order.
     """
     fid, coverage = bootstrap_differences(candidate, champion, rule.bootstrap_rounds, seed)
     fid /= fids[1]
@@ -160,11 +160,11 @@ def judge_samples(
         f"coverage changes by {100 * cov_low:+.2f} to {100 * cov_high:+.2f} points "
         f"(allowed {-100 * rule.coverage_margin:+.2f})"
     )
-    not_worse = fid_high <= rule.fid_margin and cov_low >= -rule.coverage_margin
+    non_inferior = fid_high <= rule.fid_margin and cov_low >= -rule.coverage_margin
     better = fid_high < 0 or cov_low > 0
-    if not_worse and better:
-        return Decision("promoted", [f"Better and in nothing worse: {in_fid}; {in_coverage}."], numbers)
-    verdict = "Not better" if not_worse else "Not shown to be no worse"
+    if non_inferior and better:
+        return Decision("promoted", [f"Better, and no worse in anything: {in_fid}; {in_coverage}."], numbers)
+    verdict = "Not better" if non_inferior else "Not shown to be non-inferior"
     return Decision("refused", [f"{verdict}: {in_fid}; {in_coverage}."], numbers)
 
 
@@ -176,10 +176,10 @@ def judge_statistics(
     seed: int,
     objections: Sequence[str],
 ) -> Decision:
-    """Promote a candidate that is better at `promotion.alpha`, or not worse than `promotion.paired.margin` and cheaper.
+    """Promote a candidate that is better at `promotion.alpha`, or that is cheaper and non-inferior.
 
-    The interval of the difference is that of a paired bootstrap over images (Efron and Tibshirani, 1993): every round
-    judges both networks on the same draw.
+    The non-inferiority margin is `promotion.paired.margin`. The interval of the difference is from a paired bootstrap
+    over images (Efron and Tibshirani, 1993): every round judges both networks on the same draw.
     """
     rule, alpha, name = promotion.paired, promotion.alpha, candidate.name
     rng = np.random.default_rng(seed)
@@ -204,14 +204,14 @@ def judge_statistics(
         f"{what} {ratio:.2f} of the champion's" for what, ratio in cost.items() if ratio <= promotion.cheaper_share
     ]
     if low >= -rule.margin and cheaper:
-        return Decision("promoted", [f"Not worse and cheaper: {change}; {', '.join(cheaper)}."], numbers)
-    verdict = "Not better" if low >= -rule.margin else "Not shown to be no worse"
+        return Decision("promoted", [f"Non-inferior and cheaper: {change}; {', '.join(cheaper)}."], numbers)
+    verdict = "Not better" if low >= -rule.margin else "Not shown to be non-inferior"
     return Decision("refused", [f"{verdict}: {change} (allowed {-100 * rule.margin:+.2f})."], numbers)
 
 
 def paired_interval(only_first: int, only_second: int, images: int, alpha: float) -> tuple[float, float]:
-    """The interval at 1 - alpha of the difference of two proportions measured on the same images: adjusted Wald
-    (Bonett and Price, 2012, doi:10.3102/1076998611411915)."""
+    """The adjusted Wald interval, at confidence 1 - alpha, of the difference of two proportions measured on the same
+    images (Bonett and Price, 2012, doi:10.3102/1076998611411915)."""
     first, second = (only_first + 1) / (images + 2), (only_second + 1) / (images + 2)
     spread = float(norm.ppf(1 - alpha / 2)) * ((first + second - (first - second) ** 2) / (images + 2)) ** 0.5
     return first - second - spread, first - second + spread
@@ -220,7 +220,7 @@ def paired_interval(only_first: int, only_second: int, images: int, alpha: float
 def bootstrap_differences(
     candidate: Samples, champion: Samples, rounds: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidate minus champion in FID and in coverage, `(rounds,)` each."""
+    """Bootstrap differences, candidate minus champion, in FID and in coverage, `(rounds,)` each."""
     rng, real = np.random.default_rng(seed), candidate.real
     fid, coverage = np.empty(rounds), np.empty(rounds)
     for index in range(rounds):

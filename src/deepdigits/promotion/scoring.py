@@ -1,4 +1,4 @@
-"""Candidate and champion on the same test images, both measured now, from the registered files."""
+"""Scores candidate and champion on the same test images, both afresh and from the registered files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score_all(
     config: Evaluate,
     threads: int,
 ) -> dict[str, Score]:
-    """The score of each model of one task by role; `judges` are the registered models of `task.judges`."""
+    """Score the models of one task, by role. `judges` are the registered models of `task.judges`, by kind."""
     task = TASKS[models["candidate"].kind]
     opened = {kind: TASKS[kind].open(judge.onnx, threads) for kind, judge in judges.items()}
     golden, _ = golden_arrays(models["candidate"].files / "golden.npz")
@@ -49,15 +49,15 @@ def score_all(
 
 
 def frozen_data(task: Task, manifest: Mapping[str, Any]) -> Mapping[str, Scenes | Split]:
-    """The splits that a task is scored on; see `frozen_scenes` and `frozen_splits`."""
+    """Load the splits that a task is scored on; see `frozen_scenes` and `frozen_splits`."""
     return frozen_scenes(manifest) if task.data is SCENES else frozen_splits(manifest, *task.splits)
 
 
 def frozen_scenes(manifest: Mapping[str, Any]) -> dict[str, Scenes]:
-    """Load the test scenes, by the name of their split, and make sure that they are what the manifest says.
+    """Load the test scenes, by the name of their split, and check that they are what the manifest says.
 
     Raises:
-        UserError: the file is missing, damaged, or was changed.
+        UserError: the file is missing or corrupt, or was changed.
     """
     scenes = load_scenes(paths.scene_file("test"))
     if arrays_sha256(scenes) != manifest["splits"]["test"]["arrays_sha256"]:
@@ -68,16 +68,16 @@ def frozen_scenes(manifest: Mapping[str, Any]) -> dict[str, Scenes]:
 
 
 def parameter_count(path: Path) -> int:
-    """Trained numbers in an ONNX file: floating-point initializers of one dimension or more."""
+    """Count the parameters in an ONNX file: the floating-point initializers of one dimension or more."""
     arrays = (numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer)
     return sum(array.size for array in arrays if array.ndim and np.issubdtype(array.dtype, np.floating))
 
 
 def frozen_splits(manifest: Mapping[str, Any], *names: str) -> dict[str, Split]:
-    """Load splits, and make sure that they hold what the manifest says.
+    """Load splits, and check that they hold what the manifest says.
 
     Raises:
-        UserError: a split is missing, damaged, or was changed.
+        UserError: a split is missing or corrupt, or was changed.
     """
     splits = {name: load_split(paths.split_file(name)) for name in names}
     for name, split in splits.items():

@@ -1,9 +1,9 @@
-"""A change of the registry that is made wholly or not at all, whenever it is cut off and whoever else is at work.
+"""Atomic changes of the registry, even if a decision is interrupted or others decide at the same time.
 
-A decision's run is written first, with its evidence; a tag with the intent makes it binding. The ledger then gives it a
-number, unless another decision has moved the champion in the meantime, and the aliases follow the ledger. Every write
-can be repeated, so the next command completes what a crash left. Without the tag nothing has been changed, and the run
-is marked as killed.
+A decision first writes its run, with the evidence. A tag with the intent then makes it binding. Next, the ledger
+assigns it a number, unless another decision has moved the champion in the meantime. Finally, the aliases follow the
+ledger. Every write can be repeated, so the next command completes what a crash left unfinished. Without the tag,
+nothing has been changed, and the run is marked as killed.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from deepdigits.promotion.people import account, claimed_user
 CHAMPION, PREVIOUS = "champion", "previous"
 INTENT_TAG = "registry.intent"
 RECORD = "decision.md"
-RECORD_CUT = f"\n\n*Cut; all of it is in {RECORD}, an artifact of this run.*"
+RECORD_CUT = f"\n\n*Truncated. The full record is {RECORD}, an artifact of this run.*"
 
 
 @dataclass(frozen=True)
 class Intent:
-    """One decision about `version` of model `name`, and the aliases as they shall be; None: no such alias.
+    """One decision about `version` of model `name`, and the aliases after it. None means no such alias.
 
-    `turn` is the number of the ledger's entry that had last moved the champion when the decision began, 0 if none had;
-    None: decided by an earlier release.
+    `turn` is the number of the ledger's entry that had last moved the champion when the decision began: 0 if none had,
+    None if an earlier release made the decision.
     """
 
     action: str
@@ -65,13 +65,13 @@ INTENT = TypeAdapter(Intent)
 
 @contextlib.contextmanager
 def exclusive() -> Iterator[None]:
-    """Promotions in a SQLite store take turns; at a server the ledger decides which of two at once counts."""
+    """Make promotions in a SQLite store take turns. On a server, the ledger decides which of several counts."""
     try:
         with taking_turns(store_uri(), "promotion"):
             yield
     except Timeout:
         raise UserError(
-            "Another promotion has been at work in this store for long. Try again when it is done."
+            "Another promotion has been running in this store for a long time. Try again when it is done."
         ) from None
 
 
@@ -85,10 +85,10 @@ def alias_version(client: MlflowClient, name: str, alias: str) -> int | None:
 
 
 def perform(client: MlflowClient, intent: Intent, record: str, evidence: Mapping[str, Any]) -> None:
-    """Write the decision down, make it binding, carry it out.
+    """Record the decision, make it binding and carry it out.
 
     Raises:
-        Overtaken: the champion was moved since the decision began; nothing was changed.
+        Overtaken: the champion has been moved since the decision began; nothing was changed.
     """
     facts = {key: cut(value, 100) if isinstance(value, str) else value for key, value in intent.facts.items()}
     intent = replace(intent, reasons=brief(intent.reasons), facts=facts)
@@ -103,11 +103,11 @@ def perform(client: MlflowClient, intent: Intent, record: str, evidence: Mapping
 
 
 def complete(client: MlflowClient, run: Run) -> Intent:
-    """Carry out what a binding decision intends; each step may have been done before.
+    """Carry out a binding decision. Each step may have been done already.
 
     Raises:
-        Overtaken: it has no number in the ledger yet, and the champion was moved since it began.
-        UserError: what its run says of it is damaged.
+        Overtaken: it has no number in the ledger yet, and the champion has been moved since it began.
+        UserError: a tag of its run is missing or malformed.
     """
     intent = read_intent(run)
     ledger.append(client, run.info.run_id, {**_circumstances(run), **asdict(intent)})
@@ -117,7 +117,7 @@ def complete(client: MlflowClient, run: Run) -> Intent:
             _follow(client, given, intent.name)
         _describe(client, intent)
         ledger.write_file(client)
-        # Who has written in between may have done so before what is here, and from less.
+        # A concurrent writer may have worked from fewer claims and overwritten this. If there are new claims, repeat.
         if ledger.claims(client) == given:
             break
     client.set_terminated(run.info.run_id, "FINISHED")
@@ -125,15 +125,15 @@ def complete(client: MlflowClient, run: Run) -> Intent:
 
 
 def read_intent(run: Run) -> Intent:
-    """What a decision's run says that it intends.
+    """Read the intent from the run of a decision.
 
     Raises:
-        UserError: the tag is no intent.
+        UserError: the tag is not a valid intent.
     """
     try:
         return INTENT.validate_json(run.data.tags[INTENT_TAG], strict=True)
     except ValueError:
-        raise UserError(f"The tag {INTENT_TAG} of run {run.info.run_id} is damaged.") from None
+        raise UserError(f"The tag {INTENT_TAG} of run {run.info.run_id} is malformed.") from None
 
 
 def _circumstances(run: Run) -> dict[str, str]:
@@ -173,14 +173,14 @@ def _bind(client: MlflowClient, run_id: str, intent: Intent, record: str, eviden
     found = alias_version(client, intent.name, CHAMPION)
     if found != intent.champion_before:
         raise Overtaken(
-            f"In the meantime the champion of {intent.name} was changed: it was "
-            f"{intent.champion_before or 'none'}, and is {found or 'none'}. Nothing was done. Run the command again."
+            f"In the meantime, the champion of {intent.name} was changed: it was "
+            f"{intent.champion_before or 'none'} and is now {found or 'none'}. Nothing was done. Run the command again."
         )
     client.set_tag(run_id, INTENT_TAG, json.dumps(asdict(intent)))
 
 
 def shown_metrics(evidence: Mapping[str, Any]) -> list[Metric]:
-    """A decision in numbers, for MLflow's table of runs: what was compared, and the measures that have floors."""
+    """The numbers of a decision for MLflow's table of runs: what was compared, and the measures that have floors."""
     now = int(time.time() * 1000)
     numbers = flatten(evidence.get("numbers", {})) | {
         gate["metric"]: gate["value"] for gate in evidence.get("gates", [])
@@ -189,7 +189,7 @@ def shown_metrics(evidence: Mapping[str, Any]) -> list[Metric]:
 
 
 def _follow(client: MlflowClient, given: list[Claim], name: str) -> None:
-    """Put the aliases where the last entry that moved the champion has them, be it another than one's own."""
+    """Set the aliases as in the last entry that moved the champion, even if that entry is of another decision."""
     last = last_move(given, name)
     if last:
         _set_alias(client, name, PREVIOUS, last.previous)
@@ -204,7 +204,7 @@ def _set_alias(client: MlflowClient, name: str, alias: str, version: int | None)
 
 
 def _describe(client: MlflowClient, intent: Intent) -> None:
-    """Put the last decisions about the version above its model card."""
+    """Write the latest decisions about the version above its model card."""
     mine = ledger.about(client, intent.name, intent.version)
     version = client.get_model_version(intent.name, str(intent.version))
     text = description(version.description or "", mine)

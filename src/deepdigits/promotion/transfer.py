@@ -1,6 +1,6 @@
-"""`deepdigits promote NAME --from URI --to URI`: a champion, its training run and its evidence in another store.
+"""`deepdigits promote NAME --from URI --to URI`: copy a champion, its training run and its evidence to another store.
 
-What arrives is a candidate there; whether it becomes champion there is decided there, by the same rules.
+It arrives there as a candidate. Whether it becomes champion is decided there, by the same rules.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from deepdigits.release.registry import LINEAGE_TAGS, PACKAGED_FILES, Packaged, 
 from deepdigits.tasks.catalogue import TASKS
 
 WEIGHTS = "model.safetensors"
-BATCH = 1000  # metrics in one request, the most that MLflow takes
+BATCH = 1000  # metrics per request, the most that MLflow accepts
 
 
 @dataclass(frozen=True)
 class Consignment:
-    """All that goes to the other store; the files are in `package` and `evidence`."""
+    """Everything that goes to the other store. The files are in `package` and `evidence`."""
 
     model: RegisteredModel
     run: Run
@@ -45,28 +45,30 @@ class Consignment:
 
 
 def transfer(name: str, source: str, target: str) -> Registered:
-    """Make the champion of one store a candidate in another; a second call finds it there.
+    """Make the champion of one store a candidate in another. A second call finds it there.
 
     Raises:
-        UserError: a store cannot be opened (before anything is written), has no such champion, stops in between, or
-            the data here are not those of the model.
+        UserError: a store cannot be opened (before anything is written), has no such champion or fails during the copy,
+            or the data here are not those of the model.
     """
     with using_store(target):
-        open_store()  # a wrong address or password is told before anything is done
-    with tempfile.TemporaryDirectory() as folder, _told_of_both(source, target):
+        open_store()  # reports a wrong address or password before anything is done
+    with tempfile.TemporaryDirectory() as folder, _naming_both(source, target):
         with using_store(source):
             consignment = collect(name, source, Path(folder))
         data = TASKS[consignment.model.kind].data
         manifest = validated_manifest(data.manifest, data.verdict)
         if manifest["sha256"] != consignment.model.tags["dataset.sha256"]:
-            raise UserError(f"{consignment.model.title} was made with other data than those here; nothing was copied.")
+            raise UserError(
+                f"{consignment.model.title} was made with different data than those here; nothing was copied."
+            )
         with using_store(target):
             return deliver(consignment, DatasetIdentity.of(manifest), masked(source))
 
 
 @contextlib.contextmanager
 def using_store(uri: str) -> Iterator[None]:
-    """Have all of this process talk to another store."""
+    """Point this whole process at another store."""
     before = os.environ.get("MLFLOW_TRACKING_URI")
     os.environ["MLFLOW_TRACKING_URI"] = uri
     mlflow.set_tracking_uri(uri)
@@ -79,12 +81,12 @@ def using_store(uri: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told_of_both(source: str, target: str) -> Iterator[None]:
+def _naming_both(source: str, target: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, requests.RequestException) as error:
         raise UserError(
-            f"Copying from {masked(source)} to {masked(target)} stopped: {masked(str(error).splitlines()[0])}\n"
+            f"Copying from {masked(source)} to {masked(target)} failed: {masked(str(error).splitlines()[0])}\n"
             "No alias was moved. Run the command again."
         ) from None
 
@@ -96,7 +98,8 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
     model = fetch(version, folder, uri)
     if not model.named_files:
         raise UserError(
-            f"{model.title} was registered before files were named by hash. Package and promote it anew: make repro"
+            f"{model.title} was registered before files were named by hash. Package it again (make repro-all), and "
+            "promote it."
         )
     run = client.get_run(model.run_id)
     package, evidence = folder / "package", folder / "evidence"
@@ -121,7 +124,7 @@ def collect(name: str, uri: str, folder: Path) -> Consignment:
 
 
 def deliver(consignment: Consignment, dataset: DatasetIdentity, origin: str) -> Registered:
-    """Write the run, then the version; the version is what counts, and comes last."""
+    """Write the run, then the version. The version comes last, since it is what counts."""
     client = open_store()
     model = consignment.model
     experiment = experiment_id(client, dataset.name)
@@ -164,7 +167,7 @@ def _copy_run(
         log.file(consignment.package / WEIGHTS, "weights")
         log.file(consignment.evidence, "origin")
         log.description(
-            f"{run.data.tags.get('mlflow.note.content', '')}\n\nCopied from {origin}, evidence under `origin/`."
+            f"{run.data.tags.get('mlflow.note.content', '')}\n\nCopied from {origin}; the evidence is under `origin/`."
         )
     except BaseException:
         client.set_terminated(log.run_id, "FAILED")

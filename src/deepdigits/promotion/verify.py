@@ -1,4 +1,4 @@
-"""`deepdigits verify`: is a registered version what it says, and can it be made again?"""
+"""`deepdigits verify`: is a registered version what it claims to be, and can it be rebuilt?"""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class Check:
 
 
 def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str], None]) -> list[Check]:
-    """All checks of one version, the champion unless `reference` names another; the candidate where there is none.
+    """Run all checks on one version. The default is the champion, or the candidate if there is no champion.
 
     Raises:
-        UserError: the version cannot be found or read, or this is no git repository.
+        UserError: the version cannot be found or read, or this is not a git repository.
     """
     client = open_store()
     name, _, _ = parse_reference(reference)
@@ -77,11 +77,11 @@ def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str]
 
 
 def _lock_check(model: RegisteredModel) -> Check:
-    """DVC names files by MD5; the registry's own hash of the file was checked when it was fetched."""
-    question = "the file is the one that a commit's dvc.lock names"
+    """Compare by MD5, as DVC does. The registry's own hash of the file was checked when it was fetched."""
+    question = "a commit's dvc.lock names this file"
     found = _lock_with(model)
     if found is None:
-        return Check(question, False, f"no commit here names it for {_onnx_path(model)} in a dvc.lock")
+        return Check(question, False, f"no commit here names it as {_onnx_path(model)} in a dvc.lock")
     commit, lock = found
     where = "this commit" if commit == "HEAD" else f"commit {commit[:12]}"
     return Check(question, True, f"{_onnx_path(model)} of {where}, {lock}")
@@ -92,7 +92,7 @@ def _onnx_path(model: RegisteredModel) -> str:
 
 
 def _lock_with(model: RegisteredModel) -> tuple[str, str] | None:
-    """HEAD or the newest commit with a dvc.lock that names the model's ONNX file, and that file's path."""
+    """HEAD, or else the newest commit, with a dvc.lock that names the model's ONNX file; and that dvc.lock's path."""
     with model.onnx.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", *LOCKS).decode().split()):
@@ -103,7 +103,7 @@ def _lock_with(model: RegisteredModel) -> tuple[str, str] | None:
 
 
 def _outs(lock: bytes) -> dict[str, str]:
-    """The MD5 of every output that a dvc.lock names; none where it is missing or damaged."""
+    """The MD5 of every output in a dvc.lock, by path; empty if the dvc.lock is missing or malformed."""
     try:
         return locked_outs(lock.decode("utf-8", errors="replace"))
     except UserError:
@@ -116,22 +116,22 @@ def _lineage_checks(model: RegisteredModel) -> list[Check]:
     commit, dirty = model.tags.get("git.commit", ""), model.tags.get("git.dirty") != "false"
     known = _is_known(commit)
     checks.append(Check("its commit is known here", known, commit or "none"))
-    detail = "changed files beside the commit" if dirty else "nothing but the commit"
+    detail = "the commit plus changed files" if dirty else "nothing but the commit"
     checks.append(Check("it was made from a clean tree", not dirty, detail))
     if known:
         lock = sha256(_file_at(commit, "requirements.lock"))
         same = lock == model.tags.get("environment.sha256")
-        checks.append(Check("its environment is that commit's requirements.lock", same, lock[:12]))
+        checks.append(Check("its environment matches that commit's requirements.lock", same, lock[:12]))
     manifest = TASKS[model.kind].data.manifest
     if manifest.is_file():
         data = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
         same = data == model.tags.get("dataset.sha256")
-        checks.append(Check("its data are the ones here", same, str(model.tags.get("dataset.sha256"))[:12]))
+        checks.append(Check("its data match the data here", same, str(model.tags.get("dataset.sha256"))[:12]))
     return checks
 
 
 def _params_check(logged: dict[str, str]) -> Check:
-    return Check("its training run holds the parameters", bool(logged), f"{len(logged)} parameters")
+    return Check("its training run has the parameters", bool(logged), f"{len(logged)} parameters")
 
 
 def _golden_check(model: RegisteredModel, tolerance: float) -> Check:
@@ -141,31 +141,31 @@ def _golden_check(model: RegisteredModel, tolerance: float) -> Check:
 
 
 def _package_checks(model: RegisteredModel, logged: Mapping[str, float]) -> list[Check]:
-    """That the files are those that were registered, and of one package, `fetch` has made sure of."""
+    """Check the file hashes' names and the figures. `fetch` has already checked that the files are one package."""
     question = "every file is named by its hash, and names the weights"
     if not model.named_files:
-        return [Check(question, False, "registered before files were named by hash; register it anew: make repro")]
+        return [Check(question, False, "registered before files were named by hash; register it again: make repro-all")]
     contents = read_contents(model.files)
     shown = {key: model.tags[key] for key in contents.measures if key in model.tags}
     same = all(logged.get(key) == value for key, value in contents.measures.items())
     same = same and all(value == f"{contents.measures[key]:.6g}" for key, value in shown.items())
-    detail = f"{len(contents.measures)} figures, as in {CONTENTS}" if same else f"others than in {CONTENTS}"
+    detail = f"{len(contents.measures)} figures, as in {CONTENTS}" if same else f"they differ from {CONTENTS}"
     return [
-        Check(question, True, f"{len(model.named_files)} files of the weights {contents.weights_sha256[:12]}"),
-        Check("the figures it shows are those of its weights", same, detail),
+        Check(question, True, f"{len(model.named_files)} files with weights {contents.weights_sha256[:12]}"),
+        Check("its figures are those of its weights", same, detail),
     ]
 
 
 def _weights_check(client: MlflowClient, model: RegisteredModel, tolerance: float, folder: Path) -> Check:
-    """The ONNX file and the weights that PyTorch has are of one training: both give the golden examples."""
-    question = "the weights in its training run give its golden examples"
+    """Check that the ONNX file and the PyTorch weights come from one training: both reproduce the golden examples."""
+    question = "the weights in its training run reproduce its golden examples"
     try:
         path = Path(client.download_artifacts(model.run_id, f"weights/{WEIGHTS}", str(folder)))
     except (MlflowException, OSError):
         return Check(question, False, "the run has no weights")
     found, expected = file_sha256(path), model.tags.get("model.sha256")
     if found != expected:
-        return Check(question, False, f"the run has the weights {found[:12]}, the version is of {str(expected)[:12]}")
+        return Check(question, False, f"the run has weights {found[:12]}, but the version has {str(expected)[:12]}")
     shutil.copy(model.files / "model.json", path.with_suffix(".json"))
     task = TASKS[model.kind]
     inputs, answers = golden_arrays(model.files / "golden.npz")
@@ -175,17 +175,17 @@ def _weights_check(client: MlflowClient, model: RegisteredModel, tolerance: floa
 
 
 def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], None]) -> Check:
-    """Run the pipeline that made the version, as of its commit, in a worktree with an empty cache and its own store."""
-    question = "rebuilt from its commit, it has the same bytes"
+    """Run the version's pipeline at its commit, in a worktree with an empty cache and its own store."""
+    question = "a rebuild from its commit has the same bytes"
     commit = model.tags.get("git.commit", "")
     if model.tags.get("git.dirty") != "false" or not _is_known(commit):
         return Check(question, False, "not tried: only a clean, known commit can be rebuilt")
     tree = folder / "rebuild"
     _git("worktree", "add", "--detach", str(tree), commit)
     try:
-        if paths.DOWNLOADS.is_dir():  # their bytes are checked again
+        if paths.DOWNLOADS.is_dir():  # ingest checks their hashes again
             shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
-        say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage of its pipeline runs, from nothing.")
+        say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage of its pipeline runs from scratch.")
         own = {key: value for key, value in child_environment().items() if key != "MLFLOW_TRACKING_URI"}
         found = _lock_with(model)
         pipeline = found[1].removesuffix("lock") + "yaml" if found else MAIN
@@ -203,7 +203,7 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
 
 
 def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
-    """The registered files, and beside them all that the version's dvc.lock names: data, figures, metrics, report."""
+    """Compare the registered files and all that the version's dvc.lock names: data, figures, metrics, report."""
     made = tree / paths.MODELS / model.kind
     wanted = {"model.safetensors": model.tags.get("model.sha256"), "model.onnx": model.tags.get("onnx.sha256")}
     wanted |= {path.name: file_sha256(path) for path in sorted(model.files.iterdir())}
@@ -228,7 +228,7 @@ def _git(*arguments: str) -> bytes:
 
 
 def _file_at(commit: str, path: str) -> bytes:
-    """The bytes of a file in a commit; none where the commit has no such file."""
+    """The bytes of a file in a commit; empty if the commit has no such file."""
     try:
         return git(Path.cwd(), "show", f"{commit}:{path}")
     except GitError:

@@ -1,1 +1,1 @@
-"""Floors, cards, report, registration."""
+"""Floors, model cards, report and registration."""

@@ -1,4 +1,4 @@
-"""Model cards (Mitchell et al., 2019, arXiv:1810.03993) in Markdown, filled from manifest and metrics."""
+"""Model cards (Mitchell et al., 2019, arXiv:1810.03993) in Markdown, rendered from manifest and metrics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def model_card(
     metrics: Mapping[str, Any],
     gates: Sequence[Mapping[str, Any]],
 ) -> str:
-    """Fill tasks/NAME/card.md.j2.
+    """Render tasks/NAME/card.md.j2.
 
     Args:
-        manifest: that of the task's data.
-        description: models/NAME/model.json.
-        metrics: the flat metrics of its training and evaluation.
-        gates: what `deepdigits.release.floors.check_floors` found.
+        manifest: the manifest of the task's data.
+        description: the contents of models/NAME/model.json.
+        metrics: the flat metrics of the model's training and evaluation.
+        gates: the result of `deepdigits.release.floors.check_floors`.
     """
     return render(
         f"tasks/{task.name}/card.md.j2",
@@ -36,6 +36,6 @@ def model_card(
 
 
 def figure_rows(task: Task, metrics: Mapping[str, Any]) -> Rows:
-    """What was measured of a model, and its values, for card and report."""
+    """The measures of a model and their values, as the card and the report show them."""
     prefix = f"{task.name}."
     return task.figures({key.removeprefix(prefix): value for key, value in metrics.items() if key.startswith(prefix)})

@@ -1,4 +1,4 @@
-"""Sections `package`, `gates` and `promotion`."""
+"""The sections `package`, `gates` and `promotion` of params.yaml."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class PairedRule(Section):
 
 
 class Promotion(Section):
-    """When a candidate takes the champion's place."""
+    """When a candidate replaces the champion."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)]
     accuracy_margin: Margin

@@ -1,4 +1,4 @@
-"""The absolute floors: a model below one is neither packaged nor registered."""
+"""Absolute floors: a model that misses one is neither packaged nor registered."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Gates = Sequence[Mapping[str, Any]]
 
 
 def check_floors(task: Task, measures: Mapping[str, Any], floors: DatasetGates) -> list[dict[str, Any]]:
-    """Hold a model's measures against its floors.
+    """Check a model's measures against its floors.
 
     Args:
-        measures: of the test data, by name.
+        measures: the measures on the test data, by name.
 
     Returns:
         One entry per floor: `model`, `metric`, `value`, `limit`, `rule` (">=" or "<=") and `passed`.
-        A measure that is missing or not a number has not passed.
+        A missing or non-numeric measure does not pass.
     """
     limits = getattr(floors, task.name)
     return [
@@ -29,7 +29,7 @@ def check_floors(task: Task, measures: Mapping[str, Any], floors: DatasetGates) 
 
 
 def missed_floors(gates: Gates) -> list[str]:
-    """What is not met, e.g. `coverage is 0.9, must be >= 0.91`."""
+    """One phrase per missed floor, e.g. `coverage is 0.9, must be >= 0.91`."""
     return [
         f"{gate['metric']} is {_number(gate['value'])}, must be {gate['rule']} {gate['limit']}"
         for gate in gates

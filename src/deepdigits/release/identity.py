@@ -1,5 +1,8 @@
-"""A package is one thing: `package.json` names its weights, its figures and the hash of each of its files; the ONNX
-file, the golden examples and the card name the weights, too, wherever they go by themselves."""
+"""What ties the files of a package together.
+
+`package.json` names the weights, the figures and the hash of every file. The ONNX file, the golden examples and the
+model card also name the weights, so each of them can be identified on its own.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ from deepdigits.export.runtime import WEIGHTS_SHA256, open_session
 
 CONTENTS = "package.json"
 FILES = ("model.onnx", "model.json", "golden.npz", "model_card.md")
-FILE_TAG = "sha256/"  # and the path of a file: the tag by which a registered version names its SHA-256
+FILE_TAG = "sha256/"  # plus a file's path: the tag of a registered version that holds the file's SHA-256
 
 Sha256 = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
 
 
 class Contents(BaseModel):
-    """What package.json says.
+    """The contents of package.json.
 
     Attributes:
-        weights_sha256: of models/NAME/model.safetensors.
-        files: name and SHA-256 of each of `FILES`, and of the code that MLflow serves the model by.
-        measures: the figures of the test data, `test/NAME`, as the version is registered with them.
-        judged_by: the models that those figures were judged by, and the SHA-256 of their weights.
+        weights_sha256: the SHA-256 of models/NAME/model.safetensors.
+        files: name and SHA-256 of each of `FILES`, and of the code file that MLflow loads to serve the model.
+        measures: the figures on the test data, `test/NAME`, as registered with the version.
+        judged_by: the models that judged those figures, each with the SHA-256 of its weights.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +45,7 @@ class Contents(BaseModel):
 
     @property
     def code(self) -> str:
-        """The name of the file that MLflow serves the model by."""
+        """The name of the code file that MLflow loads to serve the model."""
         (name,) = self.files.keys() - set(FILES)
         return name
 
@@ -60,43 +63,43 @@ def read_contents(directory: Path) -> Contents:
     """Read package.json.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: the file is missing or malformed.
     """
     found = read_json(directory / CONTENTS)
     try:
         contents = Contents.model_validate(found)
     except ValidationError as error:
-        raise UserError(f"{directory / CONTENTS} is damaged ({error.errors()[0]['msg']}). Run: dvc repro") from None
+        raise UserError(f"{directory / CONTENTS} is malformed ({error.errors()[0]['msg']}). Run: dvc repro") from None
     if len(contents.files) != len(FILES) + 1 or not contents.files.keys() > set(FILES):
-        raise UserError(f"{directory / CONTENTS} does not name the files of a package. Run: dvc repro")
+        raise UserError(f"{directory / CONTENTS} does not list exactly the files of a package. Run: dvc repro")
     return contents
 
 
 def find_fault(directory: Path, code: Path, weights_sha256: str) -> str | None:
-    """The first thing by which the files in `directory`, and the folder `code` with what serves them, are not one
-    package of the weights `weights_sha256`, as a sentence.
+    """Check that the files in `directory` and the serving code in the folder `code` are one package of these weights.
+
+    Returns:
+        The first mismatch, as a sentence; None if there is none.
 
     Raises:
-        UserError: package.json is missing or damaged.
+        UserError: package.json is missing or malformed.
     """
     contents = read_contents(directory)
     if contents.weights_sha256 != weights_sha256:
-        return (
-            f"{CONTENTS} is of the weights {contents.weights_sha256[:12]}, and the weights are {weights_sha256[:12]}."
-        )
+        return f"{CONTENTS} names weights {contents.weights_sha256[:12]}, but the weights are {weights_sha256[:12]}."
     for name, packaged in contents.files.items():
         path = (directory if name in FILES else code) / name
         found = file_sha256(path) if path.is_file() else "missing"
         if found != packaged:
-            return f"{name} is {found[:12]}, and {packaged[:12]} was packaged with the weights {weights_sha256[:12]}."
+            return f"{name} is {found[:12]}, but {packaged[:12]} was packaged with weights {weights_sha256[:12]}."
     for name, found in named_weights(directory).items():
         if found != weights_sha256:
-            return f"{name} is of the weights {found[:12]}, and the weights are {weights_sha256[:12]}."
+            return f"{name} names weights {found[:12]}, but the weights are {weights_sha256[:12]}."
     return None
 
 
 def named_weights(directory: Path) -> dict[str, str]:
-    """The SHA-256 of the weights that the files of a package name, by file; "none" where one names none."""
+    """The SHA-256 of the weights that each file of a package names, by file; "none" if it names none."""
     golden = read_arrays(directory / "golden.npz").get(WEIGHTS_SHA256, np.array("none"))
     card = (directory / "model_card.md").read_text(encoding="utf-8").partition("Weights: SHA-256 `")[2]
     metadata = open_session(directory / "model.onnx", 1).get_modelmeta().custom_metadata_map

@@ -1,4 +1,4 @@
-"""`deepdigits check`: are the committed dvc.lock files true for this tree? Nothing is run, and no cache is needed."""
+"""`deepdigits check`: do the committed dvc.lock files match this tree? It runs nothing and needs no cache."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from deepdigits.ops.pipeline import Stage, out_names, pipeline_files, read_stage
 CODE = ("src/", "pipelines/")
 ENVIRONMENT = {
     "requirements_sha256": "the hash of requirements.lock",
-    "torch": "the build of torch",
+    "torch": "the torch build",
     "cpu": "the instruction set of torch's kernels",
 }
 
 
 class File(BaseModel):
-    """A dep or an out as dvc.lock names it."""
+    """A dep or an out, as recorded in dvc.lock."""
 
     path: str
     md5: str
 
 
 class Locked(BaseModel):
-    """A stage as it ran."""
+    """A stage as it last ran."""
 
     cmd: str
     deps: Sequence[File] = ()
@@ -42,16 +42,16 @@ class Locked(BaseModel):
 
 
 class Lock(BaseModel):
-    """What is read of dvc.lock."""
+    """The part of dvc.lock that is read here."""
 
     stages: Mapping[str, Locked]
 
 
 def check_lock(root: Path) -> list[str]:
-    """What is not true, one sentence each, with the stage and what changed.
+    """List every mismatch as one sentence that names the stage and what changed.
 
     Raises:
-        UserError: a dvc.yaml, a dvc.lock or params.yaml is missing, or is not what DVC would write or read.
+        UserError: a dvc.yaml, a dvc.lock or params.yaml is missing, or is not in the form that DVC reads or writes.
     """
     params = read_yaml(root / PARAMS_FILE)
     faults: list[str] = []
@@ -61,21 +61,21 @@ def check_lock(root: Path) -> list[str]:
         faults += [f"{name}: is in {lock_of(file)} but not in {file}." for name in locked if name not in stages]
         for name, stage in stages.items():
             if name not in locked:
-                faults.append(f"{name}: has never been run, {lock_of(file)} does not know it.")
+                faults.append(f"{name}: has never run; {lock_of(file)} has no entry for it.")
                 continue
             faults += _code(name, stage, locked[name], root)
             faults += _params(name, stage, locked[name], params)
             faults += _outs(name, stage, locked[name], root)
         everything |= locked
-    return [*faults, *_handed_on(everything)]
+    return [*faults, *_stale_inputs(everything)]
 
 
 def other_environment(root: Path) -> list[str]:
-    """What of the environment differs from that of the committed trainings, one sentence each.
+    """List how this environment differs from that of the committed trainings, one sentence each.
 
-    Their figures hold here; their bytes need not.
+    In a different environment the committed figures still hold, but the bytes may differ.
     """
-    import torch  # noqa: F401  # so that its instruction set is told, too
+    import torch  # noqa: F401  # describe_environment reports its instruction set only once it is imported
 
     here = describe_environment(root)
     differences: dict[tuple[str, str], list[str]] = {}
@@ -86,21 +86,21 @@ def other_environment(root: Path) -> list[str]:
             if there[key] != here[key]:
                 differences.setdefault((key, str(there[key])), []).append(model)
     return [
-        f"{', '.join(models)}: {ENVIRONMENT[key]} was {there[:12]}, here it is {here[key][:12]}."
+        f"{', '.join(models)}: {ENVIRONMENT[key]} was {there[:12]}, but is {here[key][:12]} here."
         for (key, there), models in differences.items()
     ]
 
 
 def lock_of(file: str) -> str:
-    """The dvc.lock of a dvc.yaml."""
+    """The path of the dvc.lock that belongs to a dvc.yaml."""
     return file.removesuffix("yaml") + "lock"
 
 
 def locked_outs(lock: str) -> dict[str, str]:
-    """The MD5 of every output that the text of a dvc.lock names.
+    """The MD5 of every output in the text of a dvc.lock, by path.
 
     Raises:
-        UserError: it is no dvc.lock.
+        UserError: the text is not a valid dvc.lock.
     """
     stages = check(parse_yaml(lock, "dvc.lock"), Lock, "dvc.lock").stages
     return {out.path: out.md5 for stage in stages.values() for out in stage.outs}
@@ -111,21 +111,21 @@ def _read_lock(root: Path, name: str) -> Mapping[str, Locked]:
         return check(read_yaml(root / name), Lock, name).stages
     except UserError as error:
         raise UserError(
-            f"{error}\nHave the committed one back: git checkout {name}, or write it anew: make repro-all"
+            f"{error}\nTo restore the committed file: git checkout {name}. To regenerate it: make repro-all"
         ) from None
 
 
 def _code(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:
     if locked.cmd != stage.cmd:
-        yield f"{name}: its command was {locked.cmd!r}."
+        yield f"{name}: its command has changed; it was {locked.cmd!r}."
     hashes = {dep.path: dep.md5 for dep in locked.deps}
     for path in sorted({*stage.deps, *hashes}):
         if path not in hashes:
-            yield f"{name}: {path} was no dep when it ran."
+            yield f"{name}: {path} was not a dep when it last ran."
         elif path not in stage.deps:
-            yield f"{name}: {path} was a dep when it ran, and is none now."
+            yield f"{name}: {path} was a dep when it last ran, but no longer is."
         elif path.startswith(CODE) and (root / path).exists() and content_md5(root / path) != hashes[path]:
-            yield f"{name}: {path} has changed since it ran."
+            yield f"{name}: {path} has changed since it last ran."
 
 
 def _params(name: str, wanted: Stage, locked: Locked, params: Mapping[str, Any]) -> Iterator[str]:
@@ -133,34 +133,34 @@ def _params(name: str, wanted: Stage, locked: Locked, params: Mapping[str, Any])
     for key in wanted.params:
         now = _look_up(params, key)
         if key not in values:
-            yield f"{name}: {key} was not read when it ran."
+            yield f"{name}: {key} was not a param when it last ran."
         elif values[key] != now:
             for inner, before, after in _differences(key, values[key], now):
-                yield f"{name}: {inner} was {before}, is {after}."
+                yield f"{name}: {inner} was {before} and is now {after}."
 
 
 def _outs(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:
-    """Outs by name; the ones that are in git, also by content."""
+    """Compare outs by name, and those that are in git also by content."""
     declared = dict(out_names([*stage.outs, *stage.metrics]))
     in_git = {path for path, options in declared.items() if not options.get("cache", True)}
     made = {out.path: out.md5 for out in locked.outs}
     missing, surplus = declared.keys() - made.keys(), made.keys() - declared.keys()
-    yield from (f"{name}: made no {path} when it ran." for path in sorted(missing))
-    yield from (f"{name}: made {path} when it ran, which is no out now." for path in sorted(surplus))
+    yield from (f"{name}: did not write {path} when it last ran." for path in sorted(missing))
+    yield from (f"{name}: wrote {path} when it last ran, but it is no longer an out." for path in sorted(surplus))
     for path in sorted(in_git & made.keys()):
         if not (root / path).is_file():
             yield f"{name}: {path} is missing."
         elif content_md5(root / path) != made[path]:
-            yield f"{name}: {path} is not the file that it made."
+            yield f"{name}: {path} is not the file that it wrote."
 
 
-def _handed_on(locked: Mapping[str, Locked]) -> Iterator[str]:
-    """Whether each stage read what an earlier one had made."""
+def _stale_inputs(locked: Mapping[str, Locked]) -> Iterator[str]:
+    """Check that each stage read what the earlier stage wrote."""
     made = {out.path: out.md5 for entry in locked.values() for out in entry.outs}
     for stage, entry in locked.items():
         for dep in entry.deps:
             if made.get(dep.path, dep.md5) != dep.md5:
-                yield f"{stage}: read another {dep.path} than is in dvc.lock now."
+                yield f"{stage}: read a different {dep.path} than dvc.lock now records."
 
 
 def _differences(key: str, before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -180,7 +180,7 @@ def _look_up(params: Mapping[str, Any], key: str) -> Any:
 
 
 def content_md5(path: Path) -> str:
-    """The MD5 of a file or a folder as DVC computes it, without what .dvcignore leaves out of code."""
+    """The MD5 of a file or a folder as DVC computes it, without the files that .dvcignore excludes from code."""
     if path.is_file():
         return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     files = [item for item in path.rglob("*") if item.is_file() and "__pycache__" not in item.parts]

@@ -1,4 +1,4 @@
-"""One packaged model: described by its stage, read back and checked before it is registered."""
+"""One packaged model. Its stage describes it; before registration it is read back and checked."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from deepdigits.tasks.contract import Task
 
 
 def read_metrics(task: Task) -> dict[str, Any]:
-    """The metrics of a model's training and evaluation, flat."""
+    """The metrics of a model's training and evaluation, as one flat dict."""
     return read_json(paths.training_file(task.name)) | read_json(paths.evaluation_file(task.name))  # type: ignore[no-any-return]
 
 
 def read_packaged(task: Task, profile: str) -> Packaged:
-    """Collect one packaged model from models/NAME and reports/.
+    """Read one packaged model from models/NAME and reports/.
 
     Raises:
-        UserError: a file is missing or damaged, or weights, package, figures and data do not belong together.
+        UserError: a file is missing or corrupt, or weights, package, figures and data do not belong together.
     """
     directory = paths.MODELS / task.name
     check_figures(task)
@@ -43,41 +43,44 @@ def read_packaged(task: Task, profile: str) -> Packaged:
     packaged.check()
     if measured(task) != (packaged.contents.measures, packaged.contents.judged_by):
         raise UserError(
-            f"{paths.evaluation_file(task.name)} has other figures than {task.name} was packaged with. Nothing was "
+            f"{paths.evaluation_file(task.name)} has different figures than {task.name} was packaged with. Nothing was "
             "registered. Run: dvc repro"
         )
     return packaged
 
 
 def describe_package(task: Task) -> None:
-    """Write package.json of a model, once its other files are there."""
+    """Write a model's package.json. Its other files must already exist."""
     write_contents(paths.MODELS / task.name, code_of(task), check_figures(task), *measured(task))
 
 
 def check_figures(task: Task) -> str:
-    """The SHA-256 of a model's weights, once its figures are known to be of these, of the data that are here, and
-    judged by the models that are here.
+    """Check that a model's figures belong to its weights, to the data here and to the judge models here.
+
+    Returns:
+        The SHA-256 of the weights.
 
     Raises:
-        UserError: the figures are of something else.
+        UserError: the figures belong to something else.
     """
     file = paths.evaluation_file(task.name)
     figures, manifest, named = read_json(file), read_json(task.data.manifest), weights_named(task.name, task.judges)
     if figures.get("dataset.sha256") != manifest["sha256"]:
         raise UserError(
-            f"{file} is about other data than {task.data.manifest} describes. Nothing was registered. Run: dvc repro"
+            f"{file} is about different data than {task.data.manifest} describes. Nothing was registered. "
+            "Run: dvc repro"
         )
     for (key, here), model in zip(named.items(), (task.name, *task.judges), strict=True):
         if figures.get(key) != here:
             raise UserError(
-                f"{file} is not about these weights: {key} is {str(figures.get(key))[:12]}, and {weights_file(model)} "
+                f"{file} is not about these weights: {key} is {str(figures.get(key))[:12]}, but {weights_file(model)} "
                 f"is {here[:12]}. Nothing was registered. Run: dvc repro"
             )
     return named[f"{task.name}.weights_sha256"]
 
 
 def measured(task: Task) -> tuple[dict[str, float], dict[str, str]]:
-    """The figures of a model's evaluation, and by which models' weights they were judged."""
+    """The figures of a model's evaluation, and the weights hash of each model that judged them."""
     figures = read_json(paths.evaluation_file(task.name))
     return logged(measures_of(task.name, figures)), {
         judge: figures[f"{task.name}.judged_by.{judge}"] for judge in task.judges
@@ -85,5 +88,5 @@ def measured(task: Task) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def code_of(task: Task) -> Path:
-    """The file that MLflow serves the model by."""
+    """The code file that MLflow loads to serve the model."""
     return Path(task.interface.code)

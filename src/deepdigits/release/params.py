@@ -1,4 +1,4 @@
-"""params.yaml as a whole."""
+"""The schema of all of params.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packaged files as registered versions, found again by their content."""
+"""Registers packaged files as model versions, which can be found again by their content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from deepdigits.tasks.contract import Task
 logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
 
 CANDIDATE = "candidate"
-WRITTEN_ON_DOWNLOAD = "registered_model_meta"  # by MLflow, beside the files of a version; it is none of them
+WRITTEN_ON_DOWNLOAD = "registered_model_meta"  # MLflow writes it next to a version's files; it is not one of them
 PACKAGED_FILES = (*FILES, CONTENTS)
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 LINEAGE_TAGS = (
@@ -47,7 +47,7 @@ LINEAGE_TAGS = (
 
 @dataclass(frozen=True)
 class Packaged:
-    """One packaged model: where its files are, and, in the folder `code`, the file that MLflow serves it by."""
+    """One packaged model. `directory` has its files; the folder `code` has the file that MLflow loads to serve it."""
 
     task: Task
     directory: Path
@@ -75,18 +75,20 @@ class Packaged:
 
     @property
     def sha256(self) -> str:
-        """The identity of the package: package.json names its weights, figures and files by hash."""
+        """The identity of the package: the hash of package.json, which names its weights, figures and files."""
         return file_sha256(self.directory / CONTENTS)
 
     def check(self) -> None:
-        """Raise a UserError unless this is one package, of these weights."""
+        """Raise a UserError unless the files are one package of these weights."""
         if fault := find_fault(self.directory, self.code, self.weights_sha256):
-            raise UserError(f"{self.directory} is no whole package: {fault} Nothing was registered. Run: dvc repro")
+            raise UserError(
+                f"{self.directory} is not a complete package: {fault} Nothing was registered. Run: dvc repro"
+            )
 
 
 @dataclass(frozen=True)
 class Registered:
-    """A version in the registry; `new` unless it was there before."""
+    """A version in the registry. `new` is false if it was already there."""
 
     name: str
     version: int
@@ -95,13 +97,13 @@ class Registered:
 
 
 def register(packaged: Packaged) -> Registered:
-    """Make `packaged` a version with the alias `candidate`; if one of the same content exists, only move the alias.
+    """Register `packaged` with the alias `candidate`; if a version with the same content exists, only move the alias.
 
-    The version belongs to the run that trained the weights. A store that has none (a fresh clone whose outputs came
-    from the DVC cache) gets one from the files, marked as restored.
+    The version belongs to the run that trained the weights. If the store has no such run (a fresh clone whose outputs
+    came from the DVC cache), one is created from the files and marked as restored.
 
     Raises:
-        UserError: its files do not belong together, or the store cannot be opened or written.
+        UserError: the files do not belong together, or the store cannot be opened or written.
     """
     packaged.check()
     client = open_store()
@@ -113,15 +115,15 @@ def register(packaged: Packaged) -> Registered:
         aliases = client.get_model_version(packaged.name, str(version.version)).aliases
     except STORE_ERRORS as error:
         raise UserError(
-            f"{packaged.name} could not be registered: {reason(error)}. Run: make repro, to try again."
+            f"{packaged.name} could not be registered: {reason(error)}. To try again, run: deepdigits summary"
         ) from None
     return Registered(packaged.name, int(version.version), sorted(aliases), new=existing is None)
 
 
 def _first_of(client: MlflowClient, packaged: Packaged, mine: ModelVersion) -> ModelVersion:
-    """The first version of the same content; ours is removed again if another process was quicker at the same server.
+    """The first version with the same content. Ours is deleted if another process registered first on the same server.
 
-    The server counts versions one by one, so whoever has the higher number finds the lower one.
+    The server numbers versions one by one, so whoever has the higher number sees the lower one.
     """
     found = client.search_model_versions(f"name = '{packaged.name}' AND tags.`package.sha256` = '{packaged.sha256}'")
     first = min(found, key=lambda version: int(version.version), default=mine)
@@ -135,7 +137,7 @@ def _first_of(client: MlflowClient, packaged: Packaged, mine: ModelVersion) -> M
 
 
 def find_version(client: MlflowClient, packaged: Packaged) -> ModelVersion | None:
-    """The version made from the very same files, if there is one."""
+    """The version made from exactly the same files, if there is one."""
     found = client.search_model_versions(f"name = '{packaged.name}' AND tags.`package.sha256` = '{packaged.sha256}'")
     return max(found, key=lambda version: int(version.version)) if found else None
 
@@ -185,7 +187,7 @@ def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
             pip_requirements=[f"{name}=={installed_version(name)}" for name in SERVING_REQUIREMENTS],
             tags={"package.sha256": packaged.sha256},
         )
-    # Adding the model has reopened the run; give it back the end that training had.
+    # Logging the model reopened the run. Restore the end time of the training.
     client.set_terminated(run.info.run_id, "FINISHED", run.info.end_time)
     for key, value in contents.measures.items():
         client.log_metric(
@@ -200,7 +202,7 @@ def _log_model(client: MlflowClient, run: Run, packaged: Packaged) -> str:
 
 
 def _file_tags(model_id: str, packaged: Packaged) -> dict[str, str]:
-    """The hash of each file of a version by its path: of ours as packaged, of MLflow's own as they are there."""
+    """The hash of each file of a version, as a tag per path: our files as packaged, MLflow's own as stored."""
     with tempfile.TemporaryDirectory() as folder:
         local = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=folder))
         files = [path for path in local.rglob("*") if path.is_file() and path.name != WRITTEN_ON_DOWNLOAD]
@@ -214,7 +216,7 @@ def _file_tags(model_id: str, packaged: Packaged) -> dict[str, str]:
 
 
 def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:
-    """Log the training run again from what it left in files."""
+    """Recreate the training run from the files that it left."""
     stage = f"train_{packaged.model}"
     tags = {"model": packaged.model, "model.sha256": packaged.weights_sha256, "restored": "true"}
     with stage_run(
@@ -226,6 +228,6 @@ def _restore_run(client: MlflowClient, packaged: Packaged) -> Run:
         run.file(packaged.directory / "model.safetensors", "weights")
         run.description(
             f"**{packaged.model.upper()}** on {packaged.dataset.title}, restored from the pipeline's outputs: "
-            "this store did not see the training. Times are those of the restoring."
+            "the training was not logged to this store. Times are those of the restore."
         )
     return client.get_run(run.run_id)

@@ -1,4 +1,4 @@
-"""The report page of a pipeline: one place that shows and links what a reviewer decides from."""
+"""The report page of a pipeline: one place that shows or links everything a reviewer needs to decide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepdigits.tasks.contract import Rows, Task
 
 @dataclass(frozen=True)
 class Section:
-    """What the page says of one task: measures and values, pictures (relative to the page) and captions."""
+    """One task on the page: measures with values, and pictures (paths relative to the page) with captions."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ class Section:
 
 
 def section(task: Task, metrics: Mapping[str, Any]) -> Section:
-    """The section of a task; `metrics` are those of its training and evaluation."""
+    """Build the section of a task from the `metrics` of its training and evaluation."""
     figures = paths.figures_of(task.name).relative_to(paths.REPORTS).as_posix()
     pictures = [(f"{figures}/{name}", caption) for name, caption in task.pictures.items()]
     return Section(task.name, task.title, figure_rows(task, metrics), pictures)
@@ -41,15 +41,15 @@ def report_page(
     comparison: Mapping[str, Any] | None,
     profile: str,
 ) -> str:
-    """Fill report.html.j2.
+    """Render report.html.j2.
 
     Args:
         dataset: mnist or digits.
-        manifest, verdict: of the data that the models were trained on.
-        docs: the folder with the page of that verdict, relative to the report.
-        gates: what `deepdigits.release.floors.check_floors` found for each task.
-        comparison: reports/metrics/compare.json, where the page shows it.
-        profile: params.yaml's profile.
+        manifest, verdict: those of the data that the models were trained on.
+        docs: the folder of the page that shows this verdict, relative to the report.
+        gates: the results of `deepdigits.release.floors.check_floors` for all tasks.
+        comparison: the contents of reports/metrics/compare.json, if the page shows them.
+        profile: the profile in params.yaml.
     """
     return render(
         "release/report.html.j2",

@@ -1,4 +1,4 @@
-"""The screen at the end of `make repro`: what was trained, how good it is, which version was registered."""
+"""The panel at the end of `make repro`: what was trained, how good it is, and which version was registered."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from deepdigits.release.registry import Registered, register
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.contract import Task
 
-Refused = Mapping[str, Sequence[str]]  # what each refused model misses
+Refused = Mapping[str, Sequence[str]]  # the floors that each refused model misses
 
 
 def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[Registered], Refused]:
-    """Register what was made here and the registry does not have yet; leave out models below a floor.
+    """Register the models trained here that are not in the registry yet; leave out models below a floor.
 
-    All are read before the first is registered: of outputs that do not belong together, nothing is.
+    All models are read before the first is registered. If any outputs do not belong together, nothing is registered.
 
     Raises:
-        UserError: nothing was made yet, or files are missing, damaged, or do not belong together.
+        UserError: no model has been trained yet, or files are missing, corrupt or do not belong together.
     """
     floors = gates[read_json(paths.MANIFEST)["name"]]
     refused, packaged = {}, []
@@ -48,15 +48,15 @@ def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[
 
 
 def _trained() -> list[Task]:
-    """The tasks whose weights are here: `make repro` alone trains no scenes and no handwriting."""
+    """The tasks whose weights exist here. `make repro` alone trains no model for scenes or handwriting."""
     trained = [task for task in TASKS.values() if weights_file(task.name).exists()]
     if not trained:
-        raise UserError(f"No model was trained here: {paths.MODELS}/ has no weights. Run: make repro")
+        raise UserError(f"No model has been trained here: {paths.MODELS}/ has no weights. Run: make repro")
     return trained
 
 
 def summary_panel(registered: Sequence[Registered], refused: Refused, profile: str) -> RenderableType:
-    """Render the measures beside the registered versions, and beside what refused a model."""
+    """Render the measures of each model next to its registered version, or next to the floors it missed."""
     manifest = read_json(paths.MANIFEST)
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
@@ -69,7 +69,7 @@ def summary_panel(registered: Sequence[Registered], refused: Refused, profile: s
         table.add_row(model, _summary(model), Text(f"refused: {'; '.join(floors)}", "red"))
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
-    lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Look at the runs: make ui")
+    lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Browse the runs: make ui")
     note = "" if profile == "default" else f", profile {profile}: a quick trial"
     return Panel(
         Group(*lines),

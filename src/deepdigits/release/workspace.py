@@ -17,20 +17,19 @@ from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.ops.git import GitError, environment_without_git, git
 from deepdigits.release.params import Params
 
-OUTPUTS = ("dvc.lock", "pipelines/scenes/dvc.lock", "pipelines/handwriting/dvc.lock", "reports/metrics/")
-MARK = "deepdigits.release.workspace"  # in the git configuration of each copy that we made
+METRICS = "reports/metrics/"
+MARK = "deepdigits.release.workspace"  # set in the git configuration of every copy made here
 
 
 def prepare(source: Path, target: Path, profile: str) -> None:
-    """Make `target` a clone of `source`, uncommitted changes included, with profiles/PROFILE.yaml over params.yaml
-    (nothing over it for the profile `default`).
+    """Make `target` a clone of `source`, including uncommitted changes, with profiles/PROFILE.yaml over params.yaml.
 
-    An existing `target` is brought up to date and keeps its outputs, so that DVC reruns only what changed. Commits made
-    in it stay, on the branch `kept-COMMIT`.
+    The profile `default` changes nothing in params.yaml. An existing `target` is updated and keeps its outputs, so DVC
+    reruns only what changed. Commits made in it are kept on the branch `kept-COMMIT`.
 
     Raises:
-        UserError: there is no such profile, its values are not allowed, `source` is no git repository, or `target`
-            is something that was not made here.
+        UserError: the profile does not exist or has invalid values, `source` is not a git repository, or `target`
+            exists and was not made by this function.
     """
     params = profile_params(source, profile)
     source, target = source.resolve(), target.resolve()
@@ -40,7 +39,7 @@ def prepare(source: Path, target: Path, profile: str) -> None:
         elif not _made_here(target):
             raise UserError(
                 f"{target} is a git repository that `deepdigits workspace` did not make, so it was left as it is. "
-                "Name another folder; or remove this one, if it is a trial copy of an earlier release."
+                "Choose another folder, or remove this one if it is a trial copy from an earlier release."
             )
         _move_to_commit_of(source, target)
         wanted = _files(source)
@@ -57,14 +56,14 @@ def prepare(source: Path, target: Path, profile: str) -> None:
 
 
 def child_environment() -> dict[str, str]:
-    """For `dvc` in another working copy: git and the code are that copy's own, and stages find this Python."""
+    """The environment to run `dvc` in another working copy, with that copy's git and code and with this Python."""
     own = environment_without_git()
     path = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
     return {**own, "PATH": path, "PYTHONPATH": "src"}
 
 
 def profile_params(source: Path, profile: str) -> str:
-    """params.yaml as YAML text with the profile's changes; checked."""
+    """params.yaml with the profile's changes, validated, as YAML text."""
     path = source / "profiles" / f"{profile}.yaml"
     if profile != "default" and not path.is_file():
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
@@ -85,8 +84,8 @@ def _made_here(target: Path) -> bool:
 
 
 def _move_to_commit_of(source: Path, target: Path) -> None:
-    """Put `target`'s branch and index on `source`'s commit; its files are not touched."""
-    own = (f"--git-dir={target / '.git'}", f"--work-tree={target}")  # git would look further up if this were damaged
+    """Move `target`'s branch and index to `source`'s commit without touching its files."""
+    own = (f"--git-dir={target / '.git'}", f"--work-tree={target}")  # else git searches the parents of a corrupt one
     git(target, *own, "fetch", "--quiet", "--update-shallow", str(source), "HEAD")
     made_in_it = git(target, *own, "rev-list", "--max-count=1", "HEAD", "--not", "FETCH_HEAD", "--").decode().strip()
     if made_in_it:
@@ -97,7 +96,12 @@ def _move_to_commit_of(source: Path, target: Path) -> None:
 def _files(repository: Path, *options: str) -> set[str]:
     listed = git(repository, *options, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0")
     names = {os.fsdecode(name) for name in listed if name}
-    return {name for name in names if not name.startswith(OUTPUTS) and (repository / name).is_file()}
+    return {name for name in names if not _is_output(name) and (repository / name).is_file()}
+
+
+def _is_output(name: str) -> bool:
+    """Whether the pipelines write the file into git; each working copy has its own."""
+    return name.startswith(METRICS) or Path(name).name == "dvc.lock"
 
 
 def _copy_if_changed(source: Path, target: Path) -> None:

@@ -1,1 +1,1 @@
-"""The champions over HTTP: FastAPI and ONNX Runtime."""
+"""Serves the champions over HTTP with FastAPI and ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""Answers that are mostly numbers, written by orjson from the arrays themselves."""
+"""Builds responses that are mostly numbers. orjson serialises the arrays directly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from deepdigits.serving.champions import Served
 
 
 def array_answer(served: Served, name: str, array: np.ndarray) -> Response:
-    """JSON with the model, its version and `array` under `name`."""
+    """Return JSON with the model, its version, and `array` under the key `name`."""
     answer = {"model": served.name, "version": served.version, name: np.ascontiguousarray(array)}
     return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")

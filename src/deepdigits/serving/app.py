@@ -1,4 +1,4 @@
-"""The routes."""
+"""The application and its main routes."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
 from deepdigits.serving.workers import Readers, Runners, Work
 
-SHORT = 64 * 1024  # bytes of JSON that are read in less time than it takes to hand them on
+SHORT = 64 * 1024  # bytes; parsing JSON up to this size takes less time than handing it to another process
 
 
 def create_app(watch: ChampionWatch, refresh_seconds: float, allowed_hosts: Iterable[str] = LOCAL) -> ASGIApp:
-    """The application; it looks for moved aliases every `refresh_seconds`."""
+    """Build the application. It checks for moved aliases every `refresh_seconds`."""
     work = Work(Readers(), Runners())
 
     @contextlib.asynccontextmanager
@@ -62,7 +62,7 @@ def create_app(watch: ChampionWatch, refresh_seconds: float, allowed_hosts: Iter
         task.cancel()
 
     app = FastAPIOffline(
-        title="deepdigits", summary="Handwritten digits, read, found and drawn.", lifespan=lifespan, redoc_url=None
+        title="deepdigits", summary="Reads, finds and draws handwritten digits.", lifespan=lifespan, redoc_url=None
     )
     telemetry = Telemetry()
     add_problem_handlers(app)
@@ -92,27 +92,28 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: 
         response_model=ClassifyAnswer,
     )
     async def classify(
-        request: Request, model: Annotated[Reader, Query(description="Which classifier; all of them.")] = "cnn"
+        request: Request,
+        model: Annotated[Reader, Query(description="The classifier to use; all runs each of them.")] = "cnn",
     ) -> Response:
-        """Read digits in images given as JSON, or in PNG or JPEG pictures of any size."""
+        """Classify digits sent as JSON images, or as PNG or JPEG pictures of any size."""
         content_type = request.headers.get("content-type", "")
         return await _read(watch, telemetry, await work.read(read_images, content_type, await request.body()), model)
 
     @app.post("/v1/generate", responses=refusals, response_model=GenerateAnswer)
     async def generate(
         request: Request,
-        format: Annotated[Literal["json", "png"], Query(description="png: all on one sheet, ten in a row.")] = "json",
+        format: Annotated[Literal["json", "png"], Query(description="png: one sheet, ten images per row.")] = "json",
     ) -> Response:
-        """Draw digits. The same digit and seed always give the same image."""
+        """Draw digits. The same digit and seed always produce the same image."""
         media_type(request.headers.get("content-type", ""), (JSON,))
         digits, seeds = await work.read(parse_generate, await request.body())
         served = watch.serving("gan")
         telemetry.images.labels(served.name).inc(len(digits))
-        return await work.run(_drawn, served, digits, seeds, format)
+        return await work.run(_draw_digits, served, digits, seeds, format)
 
     @app.get("/v1/models")
     async def models() -> ModelsAnswer:
-        """The champions being served, with their test figures and origin, and those that cannot be."""
+        """List the champions being served, with their test metrics and origin, and those that cannot be served."""
         return ModelsAnswer(
             models=[_entry(watch, served) for served in watch.current.values()], broken=_broken_entries(watch)
         )
@@ -126,14 +127,14 @@ def _add_operations(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) ->
         return page.replace('<base href="/">', f'<base href="{html.escape(request.scope.get("root_path", ""))}/">')
 
     async def healthz() -> dict[str, str]:
-        """The process answers."""
+        """Liveness: the process responds."""
         return {"status": "ok"}
 
     async def readyz() -> ReadyAnswer:
-        """There is a champion to serve; champions that cannot be served are named."""
+        """Readiness: at least one champion is loaded. Lists the champions that cannot be served."""
         if not watch.current:
-            named = "".join(f" {one.sentence()}" for one in watch.broken.values())
-            raise Problem(503, f"No champion is loaded. Make one: deepdigits promote NAME{named and '.' + named}")
+            reasons = "".join(f" {one.sentence()}" for one in watch.broken.values())
+            raise Problem(503, f"No champion is loaded. Run: deepdigits promote NAME{reasons and '.' + reasons}")
         return ReadyAnswer(status="ready", broken=_broken_entries(watch))
 
     for path, answer, refusals in (("/healthz", healthz, {}), ("/readyz", readyz, documented(503))):
@@ -142,12 +143,12 @@ def _add_operations(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) ->
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """Counts and times, for Prometheus."""
+        """Counters and timings for Prometheus."""
         return Response(telemetry.render(watch), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 def _add_schemas(app: FastAPI) -> None:
-    """Put the bodies that are read by hand, in order to bound and to dispatch them, into the OpenAPI document."""
+    """Add request bodies to the OpenAPI document that are parsed by hand, to limit their size and dispatch on type."""
     document = app.openapi()
     schemas = document["components"]["schemas"]
     for body in (ClassifyBody, GenerateBody, ScenesBody):
@@ -158,7 +159,7 @@ def _add_schemas(app: FastAPI) -> None:
     }
     drawn = document["paths"]["/v1/generate"]["post"]["responses"]["200"]["content"]
     drawn["image/png"] = {"schema": {"type": "string", "format": "binary"}}
-    # Wrong query parameters are answered as problems, too.
+    # Invalid query parameters also get a problem document, so these schemas are unused.
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
 
@@ -175,7 +176,7 @@ async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, 
     results = [await _read_by(one, images) for one in served]
     for one in served:
         telemetry.images.labels(one.name).inc(len(images))
-    # Serialised once, by pydantic itself.
+    # Let pydantic serialise it directly, so that it happens only once.
     return Response(ClassifyAnswer(results=results).model_dump_json(), media_type="application/json")
 
 
@@ -185,7 +186,7 @@ async def _read_by(served: Served, images: np.ndarray) -> Reading:
     return Reading(model=served.name, version=served.version, answers=answers)
 
 
-def _drawn(served: Served, digits: np.ndarray, seeds: np.ndarray, format: str) -> Response:
+def _draw_digits(served: Served, digits: np.ndarray, seeds: np.ndarray, format: str) -> Response:
     images = cast(OnnxGenerator, served.network).draw(digits, seeds)
     if format == "png":
         return Response(to_png(images, 10), media_type="image/png")

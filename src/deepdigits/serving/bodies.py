@@ -1,4 +1,4 @@
-"""What requests and answers look like."""
+"""Schemas of requests and responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reader = Literal["cnn", "rnn", "all"]
 
 
 class ClassifyBody(BaseModel):
-    """Images of 28 x 28 pixels, ink 255 on background 0."""
+    """Images of 28 x 28 pixels: ink is 255, the background is 0."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -33,7 +33,7 @@ class ClassifyBody(BaseModel):
 
 
 class ScenesBody(BaseModel):
-    """Square scenes, bright ink on dark ground: 84 x 84 pixels, unless the champion was trained with another
+    """Square scenes with bright ink on a dark background: 84 x 84 pixels, unless the champion was trained with another
     `compose.style.size`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -43,7 +43,7 @@ class ScenesBody(BaseModel):
 
 @cache
 def scenes_body(side: int) -> type[ScenesBody]:
-    """The body for scenes of `side` x `side` pixels."""
+    """The request schema for scenes of `side` x `side` pixels."""
     row = Annotated[list[Pixel], Field(min_length=side, max_length=side)]
     scene = Annotated[list[row], Field(min_length=side, max_length=side)]
     scenes = Annotated[list[scene], Field(min_length=1, max_length=MAX_SCENES), FailFast()]
@@ -51,7 +51,7 @@ def scenes_body(side: int) -> type[ScenesBody]:
 
 
 class GenerateBody(BaseModel):
-    """Digits to draw; a seed for each, or seeds 0, 1, 2 ... where none are given."""
+    """Digits to draw, with one seed each. The default seeds are 0, 1, 2 ..."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -61,19 +61,19 @@ class GenerateBody(BaseModel):
     @model_validator(mode="after")
     def _one_seed_each(self) -> GenerateBody:
         if self.seeds is not None and len(self.seeds) != len(self.digits):
-            raise ValueError(f"{len(self.seeds)} seeds for {len(self.digits)} digits; give one each, or none")
+            raise ValueError(f"{len(self.seeds)} seeds for {len(self.digits)} digits; give one seed per digit, or none")
         return self
 
 
 class Answer(BaseModel):
-    """What one classifier reads in one image."""
+    """One classifier's answer for one image."""
 
     label: Digit
     probabilities: Annotated[list[float], Field(min_length=10, max_length=10)]
 
 
 class Reading(BaseModel):
-    """All answers of one classifier."""
+    """One classifier's answers for all images."""
 
     model: str
     version: int
@@ -101,7 +101,7 @@ class ModelEntry(BaseModel):
 
 
 class BrokenEntry(BaseModel):
-    """A champion that cannot be served, and which version is served in its place, if there is one."""
+    """A champion that cannot be served, and the version served in its place, if any."""
 
     name: str
     version: int
@@ -120,7 +120,7 @@ class ReadyAnswer(BaseModel):
 
 
 def uploads(body: str, most: int, what: str) -> dict[str, Any]:
-    """The OpenAPI entry of a request that is JSON of schema `body`, or up to `most` pictures."""
+    """The OpenAPI entry for a request that is either JSON with the schema `body` or up to `most` pictures."""
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
@@ -137,14 +137,14 @@ def uploads(body: str, most: int, what: str) -> dict[str, Any]:
 
 
 def parse_plain(body: bytes) -> np.ndarray | None:
-    """Right images, uint8 `(n, 28, 28)`, quickly; None for anything else."""
-    if b"true" in body or b"false" in body:  # which bytes() would take for 1 and 0
+    """Parse valid images quickly to uint8 `(n, 28, 28)`; return None for anything else."""
+    if b"true" in body or b"false" in body:  # bytes() would accept these as 1 and 0
         return None
     try:
         document = orjson.loads(body)
         images = document["images"]
         rows = list(chain.from_iterable(images))
-        pixels = bytes(chain.from_iterable(rows))  # refuses all but integers from 0 to 255
+        pixels = bytes(chain.from_iterable(rows))  # accepts only integers from 0 to 255
         plain = set(map(len, images)) == set(map(len, rows)) == {SIZE} and len(images) <= MAX_BATCH
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,4 @@
-"""The models being served: the champions of one dataset, each replaced by itself when its alias moves."""
+"""The models being served: the champions of one dataset. Each is replaced on its own when its alias moves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepdigits.serving.problems import Problem
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
-RETRY_SECONDS = 60.0  # until a champion that could not be loaded is tried again
+RETRY_SECONDS = 60.0  # before a champion that failed to load is retried
 REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
 
@@ -32,7 +32,7 @@ Network = MicroBatcher | OnnxGenerator | OnnxNetwork
 
 @dataclass(frozen=True)
 class Served:
-    """One champion, loaded and proved by its golden examples."""
+    """One champion, loaded and verified against its golden examples."""
 
     name: str
     kind: str
@@ -43,14 +43,14 @@ class Served:
 
     @property
     def side(self) -> int:
-        """Pixels of the images that it takes, in both directions."""
+        """Height and width in pixels of the square images it takes."""
         assert isinstance(self.network, OnnxNetwork)
         return side_of(self.network)
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A champion that cannot be loaded, why, and when it was tried."""
+    """A champion that failed to load, why, and when it was last tried."""
 
     name: str
     version: int
@@ -65,9 +65,9 @@ Champions = Mapping[str, Served]
 
 
 class ChampionWatch:
-    """Holds the current champions; `refresh` exchanges them, and a request keeps those that it began with.
+    """Holds the current champions. `refresh` swaps them; a request keeps the ones it started with.
 
-    A champion that cannot be loaded is in `broken` by its kind; its predecessor goes on, where there is one.
+    A champion that fails to load is listed in `broken` under its kind. Its predecessor, if any, stays in service.
     """
 
     def __init__(self, dataset: str | None, threads: int):
@@ -79,16 +79,16 @@ class ChampionWatch:
         self.reloads = 0
 
     def serving(self, kind: str) -> Served:
-        """The champion of a kind.
+        """Return the champion of a kind.
 
         Raises:
-            Problem: 503, there is none.
+            Problem: 503 if there is none.
         """
         served = self.current.get(kind)
         if served is None:
             broken = self.broken.get(kind)
-            none = f"There is no champion of kind {kind}. Make one: deepdigits promote NAME-{kind}"
-            raise Problem(503, broken.sentence() if broken else none)
+            missing = f"There is no champion of kind {kind}. Run: deepdigits promote NAME-{kind}"
+            raise Problem(503, broken.sentence() if broken else missing)
         return served
 
     def version_served(self, kind: str) -> int | None:
@@ -96,13 +96,16 @@ class ChampionWatch:
         return served.version if served else None
 
     def refresh(self) -> None:
-        """Load what has changed, and survive whatever happens in it. A store that does not answer leaves the present
-        models at work; so does a champion that cannot be loaded, for its kind alone."""
+        """Load whatever changed, and survive any failure.
+
+        If the store does not answer, the current models stay in service. If a champion fails to load, only its own kind
+        is affected.
+        """
         try:
             self._refresh()
         except Exception as error:
             self.failures += 1
-            log.warning("the champions could not be read anew: %s", described(error))
+            log.warning("could not refresh the champions: %s", described(error))
 
     def _refresh(self) -> None:
         client = _store()
@@ -140,25 +143,27 @@ class ChampionWatch:
 
 
 def _store() -> MlflowClient:
-    """The store, which a server does not make anew where it was taken away.
+    """Open the store. A server never recreates a store that was removed.
 
     Raises:
-        UserError: it is not there, or does not answer.
+        UserError: the store is missing or does not answer.
     """
     if store_uri() == DEFAULT_URI and not (STORE_DIR / "mlflow.db").is_file():
-        raise UserError(f"{STORE_DIR}/mlflow.db is not there.")
+        raise UserError(f"{STORE_DIR}/mlflow.db is missing.")
     return open_store()
 
 
 def described(error: Exception) -> str:
-    """An error on one line, without a login; what is no error of a user's is named by its type."""
+    """Format an error on one line with credentials masked. Errors other than `UserError` get a type prefix."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return masked(" ".join(text.split()))[:REASON]
 
 
 def champions_of(aliases: Mapping[str, Mapping[str, int]], dataset: str | None) -> dict[str, tuple[str, int]]:
-    """Name and version of each champion by kind; of MNIST, or else of the first dataset that has champions, unless
-    `dataset` is given."""
+    """Map each kind to its champion's name and version.
+
+    The dataset is `dataset` if given, else MNIST if it has champions, else the first dataset that has any.
+    """
     champions = {name: found[CHAMPION] for name, found in aliases.items() if CHAMPION in found}
     datasets = sorted({name.rpartition("-")[0] for name in champions})
     chosen = dataset or ("mnist" if "mnist" in datasets else next(iter(datasets), ""))
@@ -168,11 +173,11 @@ def champions_of(aliases: Mapping[str, Mapping[str, int]], dataset: str | None) 
 
 
 def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
-    """Fetch a version and try it.
+    """Fetch a version and verify it.
 
     Raises:
         UserError: its file is not the registered one, or does not reproduce its golden examples.
-        Exception: of whatever kind the libraries raise that read a file which is damaged.
+        Exception: whatever the libraries raise when they read a damaged file.
     """
     entry = find(client, f"{name}/{version}", CHAMPION)
     with tempfile.TemporaryDirectory() as folder:
@@ -196,13 +201,13 @@ def open_network(kind: str, onnx: Path, threads: int) -> Network:
 
 
 def side_of(network: OnnxNetwork) -> int:
-    """Pixels of the square images that a network takes, from its file.
+    """Read the side length, in pixels, of a network's square input images from its file.
 
     Raises:
-        UserError: the file does not say.
+        UserError: the file does not specify it.
     """
     shapes = {entry.name: entry.shape for entry in network.session.get_inputs()}
     shape: Sequence[int | str] = shapes.get("images", [])
     if len(shape) != 3 or shape[1] != shape[2] or not isinstance(shape[2], int):
-        raise UserError(f"The model takes no square images: the shape of its input is {shape}.")
+        raise UserError(f"The model does not take square images: its input has the shape {shape}.")
     return shape[2]

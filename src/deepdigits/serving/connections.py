@@ -1,5 +1,8 @@
-"""uvicorn's protocol with limits for senders that are slow or never finish, which it has not: of time for headers,
-bodies and answers, of bytes that are no body, of connections, and of requests sent ahead."""
+"""uvicorn's HTTP protocol with limits it lacks, against clients that are slow or never finish.
+
+The limits cover the time for headers, bodies and responses, the bytes outside the body, the number of connections, and
+the number of pipelined requests.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from deepdigits.serving.problems import problem_response
 
 HEADER_SECONDS = 10.0
 BODY_SECONDS = 30.0
-ANSWER_SECONDS = 120.0  # to take an answer
+ANSWER_SECONDS = 120.0  # for the client to read a response
 MAX_HEADER = 64 * 1024
-FRAMING = 8  # bytes on the line for one of a body; in chunks of one byte it takes six
+FRAMING = 8  # bytes on the wire per body byte; a body sent in chunks of one byte needs six
 MOST_CONNECTIONS = 512
-MOST_AHEAD = 16  # requests sent before the first is answered
+MOST_AHEAD = 16  # pipelined requests: sent before the first is answered
 
 
 class Guarded(HttpToolsProtocol):
-    """One connection. Where there are too many, the one that has kept us waiting longest makes room."""
+    """One connection. When there are too many, the one that has kept us waiting longest is dropped."""
 
-    wanted: float | None = None  # seconds in which what we wait for has to come
-    timed: float | None = None  # the same, as the timer has it; a request that comes at once needs none
+    wanted: float | None = None  # seconds within which the data we wait for must arrive
+    timed: float | None = None  # the value the timer was set to; a request that arrives in one piece needs no timer
     since = 0.0
     timer: asyncio.TimerHandle | None = None
-    received = 0  # of the current message, with all that is no body
-    delivered = 0  # of its body
+    received = 0  # bytes of the current message, including those outside its body
+    delivered = 0  # bytes of its body
     chunk = 0
     answering: RequestResponseCycle | None = None
 
@@ -45,7 +48,7 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
-        if self.answering is not None:  # which is not the last one, where others were sent ahead
+        if self.answering is not None:  # not the last request if others were pipelined
             self.answering.disconnected = True
             self.answering.message_event.set()
         super().connection_lost(exc)
@@ -61,7 +64,7 @@ class Guarded(HttpToolsProtocol):
         if self.wanted != self.timed:
             self._expect(self.wanted)
         if self.received > MAX_HEADER + FRAMING * self.delivered:
-            self._refuse(431, f"What is no body is longer than {MAX_HEADER:,} bytes.")
+            self._refuse(431, f"The request has more than {MAX_HEADER:,} bytes outside its body.")
 
     def on_message_begin(self) -> None:
         ahead = self.cycle is not None and not self.cycle.response_complete
@@ -70,7 +73,7 @@ class Guarded(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         if len(self.pipeline) >= MOST_AHEAD:
-            raise ValueError("too many requests ahead")  # which the parser turns into a 400
+            raise ValueError("too many pipelined requests")  # the parser turns this into a 400
         super().on_headers_complete()
         self.wanted = BODY_SECONDS
 
@@ -109,17 +112,17 @@ class Guarded(HttpToolsProtocol):
             self.timer = self.loop.call_later(seconds, self._give_up, seconds)
 
     def _give_up(self, seconds: float) -> None:
-        if self.pipeline:  # it is we who have not read on
+        if self.pipeline:  # we are the ones who stopped reading
             self._expect(seconds)
         elif self.received:
-            self._refuse(408, f"The request did not come to its end within {seconds:g} seconds.")
+            self._refuse(408, f"The request did not finish within {seconds:g} seconds.")
         else:
             self.transport.close()
 
     def _refuse(self, status: int, detail: str) -> None:
         self._expect(None)
-        answered = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
-        if not answered:
+        responding = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not responding:
             response = problem_response(status, detail, {"Connection": "close"})
             lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}".encode()]
             lines += [b"%s: %s" % header for header in response.raw_headers]

@@ -1,4 +1,4 @@
-"""Answers images in JSON before FastAPI, whose handling of a request takes longer than the network."""
+"""Answers JSON images ahead of FastAPI, whose request handling takes longer than the network."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ MODELS = {b"": "cnn", **{f"model={name}".encode(): name for name in get_args(Rea
 
 
 class FastPath:
-    """Takes plain requests only, with bodies that are there whole: whatever is special in one, `app` answers, and would
-    have answered these the same."""
+    """Handles only plain requests, whose bodies have already arrived in full.
+
+    `app` handles all others, and would answer the plain ones identically.
+    """
 
     def __init__(self, app: ASGIApp, classify: Callable[[bytes, str], Awaitable[Response]]):
         self.app, self.classify = app, classify
@@ -35,7 +37,7 @@ class FastPath:
 
 
 def plain_model(scope: Scope) -> str | None:
-    """Which model a request asks, if it is a POST of JSON."""
+    """The model that a plain JSON POST asks for; None for any other request."""
     if scope["type"] != "http" or scope["path"] != scope.get("root_path", "") + PATH or scope["method"] != "POST":
         return None
     if [value for name, value in scope["headers"] if name == b"content-type"] != [b"application/json"]:

@@ -1,4 +1,4 @@
-"""Pictures of any size to what MNIST's networks expect."""
+"""Converts pictures of any size to the input that MNIST networks expect."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image, UnidentifiedImageError
 
 from deepdigits.serving.photos import BadImageError, ink_of, one_digit
 
-SIZE, BOX = 28, 20  # MNIST: the ink fits a box of 20, and its centre of mass is the centre of 28
-MAX_PIXELS = 50_000_000  # of a file; each takes at most 8 bytes while it is read
-SIDE = 640  # pixels of the longer side that are looked at; a digit of 8 % has 50 of them
+SIZE, BOX = 28, 20  # MNIST: the ink fits a 20x20 box, and its centre of mass is the centre of 28x28
+MAX_PIXELS = 50_000_000  # per file; each takes at most 8 bytes while the file is read
+SIDE = 640  # pixels of the longer side after reduction; a digit that spans 8 % of it has 50 of them
 FORMATS = ("PNG", "JPEG")
-ORIENTATION = 0x0112  # of EXIF
+ORIENTATION = 0x0112  # EXIF tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -27,26 +27,26 @@ TURNS = {
 
 
 def decode(data: bytes, exact: int = SIZE) -> np.ndarray:
-    """Read a PNG or JPEG as uint8 `(height, width)`, ink bright on dark in even light, the right way up.
+    """Read a PNG or JPEG as uint8 `(height, width)`: upright, with bright ink on a dark, evenly lit background.
 
-    Larger pictures are reduced to a longer side of `SIDE`. One of `exact` x `exact` is a network's input already: it is
-    inverted where its border is bright, as paper is, and else left as it is.
+    Larger pictures are reduced to a longer side of `SIDE`. A picture of `exact` x `exact` is already a network's input:
+    it is inverted if its border is bright, like paper, and otherwise left unchanged.
 
     Raises:
-        BadImageError: no PNG or JPEG, damaged, or larger than `MAX_PIXELS`.
+        BadImageError: not a PNG or JPEG, damaged, or larger than `MAX_PIXELS`.
     """
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             warnings.simplefilter("ignore")
             if image.width * image.height > MAX_PIXELS:
                 raise BadImageError(
-                    f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read"
+                    f"the picture has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are allowed"
                 )
             grey = np.asarray(_upright_grey(image))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, BadImageError):
             raise
-        raise BadImageError("the upload is no PNG or JPEG that can be read") from None
+        raise BadImageError("the upload is not a readable PNG or JPEG") from None
     if grey.shape != (exact, exact):
         return ink_of(grey)
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
@@ -54,15 +54,16 @@ def decode(data: bytes, exact: int = SIZE) -> np.ndarray:
 
 
 def longer_side(data: bytes) -> int:
-    """How many pixels the longer side has of a picture that `decode` has read."""
+    """The longer side, in pixels, of a picture that `decode` has already read."""
     with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         warnings.simplefilter("ignore")
         return max(image.size)
 
 
 def as_mnist(ink: np.ndarray) -> np.ndarray:
-    """Scale and centre the one digit in a picture as MNIST was made (LeCun et al., 1998, doi:10.1109/5.726791): its
-    bounding box fits 20x20 with its proportions kept, its centre of mass lies in the middle of 28x28.
+    """Scale and centre the one digit in a picture as in MNIST (LeCun et al., 1998, doi:10.1109/5.726791).
+
+    Its bounding box fits 20x20 with proportions kept. Its centre of mass lies in the middle of 28x28.
 
     Args:
         ink: uint8 `(height, width)`, bright on dark.
@@ -90,7 +91,7 @@ def as_mnist(ink: np.ndarray) -> np.ndarray:
 
 
 def to_png(images: np.ndarray, columns: int) -> bytes:
-    """A sheet of uint8 images `(n, 28, 28)`, `columns` in a row, as PNG."""
+    """Arrange uint8 images `(n, 28, 28)` on one sheet, `columns` per row, and encode it as PNG."""
     rows = -(-len(images) // columns)
     sheet = np.zeros((rows * columns, SIZE, SIZE), np.uint8)
     sheet[: len(images)] = images
@@ -101,31 +102,31 @@ def to_png(images: np.ndarray, columns: int) -> bytes:
 
 
 def _upright_grey(image: Image.Image) -> Image.Image:
-    """A picture in mode L, turned as EXIF says, and reduced as early as its format allows."""
+    """Convert a picture to mode L, turned as EXIF says, and reduced as early as its format allows."""
     if max(image.size) > SIDE:
-        image.draft("L", (SIDE, SIDE))  # a JPEG can be unpacked at a half, a quarter or an eighth of its size
+        image.draft("L", (SIDE, SIDE))  # a JPEG can be decoded at 1/2, 1/4 or 1/8 of its size
     image.load()
     turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     if image.mode.startswith("I"):
         image = _eight_bits(image)
     flat = image.convert("RGBA" if image.has_transparency_data else "L")
     flat.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    grey = _on_ground(flat).convert("L") if flat.mode == "RGBA" else flat
+    grey = _on_background(flat).convert("L") if flat.mode == "RGBA" else flat
     return grey if turn is None else grey.transpose(turn)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """More than 8 bits, of which 10 or 12 may be in use, to 8."""
+    """Reduce values of more than 8 bits, of which only 10 or 12 may be in use, to 8 bits."""
     values = np.asarray(image)
     bits = max(8, int(values.max(initial=0)).bit_length())
     return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
 
 
-def _on_ground(clear: Image.Image) -> Image.Image:
-    """What is drawn on nothing gets a ground that it stands out from; mode RGBA in and out."""
+def _on_background(clear: Image.Image) -> Image.Image:
+    """Put a transparent drawing on a background that it stands out from; mode RGBA in and out."""
     grey, alpha = np.asarray(clear.convert("L"), np.float64), np.asarray(clear)[..., 3]
     tone = (grey * alpha).sum() / max(1, alpha.sum(dtype=np.int64))
-    if (alpha > 127).mean() > 0.5:  # a sheet with clear corners, not ink
+    if (alpha > 127).mean() > 0.5:  # an opaque sheet with transparent corners, not ink
         tone = 255 - float(np.median(grey[alpha > 127]))
-    ground = Image.new("RGBA", clear.size, (255, 255, 255, 255) if tone < 127 else (0, 0, 0, 255))
-    return Image.alpha_composite(ground, clear)
+    background = Image.new("RGBA", clear.size, (255, 255, 255, 255) if tone < 127 else (0, 0, 0, 255))
+    return Image.alpha_composite(background, clear)

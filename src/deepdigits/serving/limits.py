@@ -1,4 +1,4 @@
-"""What stands before the application: which hosts it answers for, and how much it takes in."""
+"""Guards in front of the application: which hosts it answers for, and how much data it accepts."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepdigits.serving.bodies import MAX_BODY
 from deepdigits.serving.problems import Problem
 
-MOST_HELD = 64 * 1024 * 1024  # bytes of all bodies being received or answered
-PATIENCE = 8  # bodies of at most this many times the limit are read to their end
+MOST_HELD = 64 * 1024 * 1024  # total bytes of all bodies being received or answered
+PATIENCE = 8  # bodies of up to this many times the limit are read to the end before the refusal
 RETRY_AFTER = 5
 HEALTH = ("/healthz", "/readyz")
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 class Hosts:
-    """Answers 400 to a request that names another host than the allowed ones, as a page does whose own name somebody
-    has made to point here. Health checks are asked by address, and have nothing to hide."""
+    """Answers 400 to requests for a host that is not allowed.
+
+    This stops DNS rebinding, where another site makes its own host name point to this server. Health checks are exempt:
+    they come by address and reveal nothing.
+    """
 
     def __init__(self, app: ASGIApp, allowed: Iterable[str]):
         self.app = app
@@ -41,7 +44,7 @@ class Hosts:
 
 
 def header(scope: Scope, wanted: bytes, default: bytes = b"") -> bytes:
-    """The first header of a name."""
+    """The value of the first header with a name."""
     for name, value in scope["headers"]:
         if name == wanted:
             return bytes(value)
@@ -49,7 +52,7 @@ def header(scope: Scope, wanted: bytes, default: bytes = b"") -> bytes:
 
 
 def hostname(host: bytes) -> str | None:
-    """The name in a Host header, without port and brackets."""
+    """The host name in a Host header, without port and brackets."""
     try:
         return urlsplit(f"//{host.decode('latin-1')}").hostname
     except ValueError:
@@ -57,8 +60,10 @@ def hostname(host: bytes) -> str | None:
 
 
 class Bodies:
-    """Receives each body whole before the application sees its request: at most `limit` bytes of one, `most` of all
-    together, whatever senders say of their length."""
+    """Receives each body in full before the application sees the request.
+
+    It accepts at most `limit` bytes per body and `most` bytes for all bodies together, whatever length clients declare.
+    """
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY, most: int = MOST_HELD):
         self.app, self.limit, self.most = app, limit, most
@@ -71,7 +76,7 @@ class Bodies:
         parts: list[bytes] = []
         try:
             if await self._receive(scope, receive, parts):
-                await self.app(scope, _again(b"".join(parts), receive), send)
+                await self.app(scope, _replayed(b"".join(parts), receive), send)
         except _RefusedError as refused:
             response = refused.problem.response()
             response.headers["Connection"] = "close"
@@ -80,7 +85,7 @@ class Bodies:
             self.held -= sum(map(len, parts))
 
     async def _receive(self, scope: Scope, receive: Receive, parts: list[bytes]) -> bool:
-        """Fill `parts`; False where the sender has left."""
+        """Fill `parts`; return False if the client has disconnected."""
         size = 0
         too_large = Problem(413, f"The body is larger than {self.limit:,} bytes.")
         if _declared(scope) > self.limit:
@@ -104,7 +109,7 @@ class Bodies:
                 return True
 
     async def _discard(self, receive: Receive) -> None:
-        """Let a sender finish, within reason, who would otherwise see a broken connection and no answer."""
+        """Let a client finish sending, within reason; otherwise it would see a broken connection and no response."""
         seen = 0
         while seen < PATIENCE * self.limit:
             message = await receive()
@@ -121,19 +126,19 @@ class _RefusedError(Exception):
 def _declared(scope: Scope) -> int:
     length = header(scope, b"content-length", b"0")
     if not length.isdigit() or len(length) > 19:
-        raise _RefusedError(Problem(400, "Content-Length is no length."))
+        raise _RefusedError(Problem(400, "Content-Length is not a valid length."))
     return int(length)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Hands out a body that was received already, and then what comes after it."""
-    given = False
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a `receive` that first replays a body already received, then passes on later messages."""
+    replayed = False
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal replayed
+        if replayed:
             return await receive()
-        given = True
+        replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

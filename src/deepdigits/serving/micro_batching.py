@@ -1,4 +1,4 @@
-"""Requests that wait at the same time are answered by one run of the network, in a thread, while others are read."""
+"""Answers concurrent requests with one run of the network, in a thread, while further requests are being read."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from deepdigits.serving.problems import Problem
 
-MOST = 256  # images in one run, where more than one request is in it
+MOST = 256  # images in a run that combines several requests
 MOST_WAITING = 512  # requests
 
 
 class MicroBatcher:
-    """Wraps a function of images `(n, 28, 28)` that answers with one row for each.
+    """Wraps a function that takes images `(n, 28, 28)` and returns one row per image.
 
-    All of an object's calls come from one event loop. ONNX Runtime's answer to an image does not depend on the images
-    beside it, to the bit, which tests/serving/test_together.py holds.
+    All calls to one instance must come from the same event loop. ONNX Runtime's answer for an image is bit-identical
+    whatever other images are in the batch; tests/serving/test_micro_batching.py checks this.
     """
 
     def __init__(self, answer: Callable[[np.ndarray], np.ndarray]):
@@ -29,10 +29,10 @@ class MicroBatcher:
     async def __call__(self, images: np.ndarray) -> np.ndarray:
         """
         Raises:
-            Problem: 429, too many requests wait.
+            Problem: 429 if too many requests are waiting.
         """
         if len(self.waiting) >= MOST_WAITING:
-            raise Problem(429, f"{MOST_WAITING} requests are waiting already. Try again in a moment.", 1)
+            raise Problem(429, f"{MOST_WAITING} requests are already waiting. Try again in a moment.", 1)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[np.ndarray] = loop.create_future()
         self.waiting.append((images, future))
@@ -55,7 +55,7 @@ class MicroBatcher:
                 continue
             ends = np.cumsum([len(images) for images, _ in requests])
             for (_, future), rows in zip(requests, np.split(found, ends[:-1]), strict=True):
-                if not future.done():  # whoever asked may have gone
+                if not future.done():  # the request may have been cancelled
                     future.set_result(rows)
 
     def _take(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:

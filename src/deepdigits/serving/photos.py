@@ -1,6 +1,6 @@
-"""The ink in pictures that people take, scan and draw, and the one digit in it.
+"""Finds the ink in photos, scans and drawings, and the one digit in it.
 
-Arrays of ink are uint8 `(height, width)`, bright on dark: 0 is the bare ground, 255 the ink at its strongest.
+Ink arrays are uint8 `(height, width)`, bright on dark: 0 is the bare background, 255 the strongest ink.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from skimage.morphology import skeletonize
 
 from deepdigits.serving.ruling import SEEN, without_lines
 
-COARSE = 128  # pixels of the longer side at which the ground is looked for
-WIDEST = 0.25  # of the longer side: what is narrower is a stroke, what is wider is ground or its shading
-FAINTEST = 0.07  # of the ground's light: less contrast than this is no ink
-LEAST = 12  # pixels of ink
-WEAK, STRONG = 0.4, 0.6  # of the strongest ink: a stroke is what is weak and hangs together with what is strong
-CENTER_RADIUS = 0.2  # of a digit's longer side: parts of it lie no farther apart
-FINE = 80  # pixels of a digit's longer side while the width of its strokes is mended
-THINNEST, THICKEST = 7.0, 15.0  # pixels of a stroke at that size; MNIST's are mostly between
+COARSE = 128  # pixels of the longer side when estimating the background
+WIDEST = 0.25  # fraction of the longer side: anything narrower is a stroke, anything wider is background or shading
+FAINTEST = 0.07  # fraction of the background's light: anything with less contrast is not ink
+LEAST = 12  # pixels of ink that a picture must have
+WEAK, STRONG = 0.4, 0.6  # fractions of the strongest ink: a stroke is weak ink connected to strong ink
+CENTER_RADIUS = 0.2  # fraction of a digit's longer side: its parts are no farther apart than this
+FINE = 80  # pixels of a digit's longer side while its stroke width is adjusted
+THINNEST, THICKEST = 7.0, 15.0  # stroke width in pixels at that size; MNIST's is mostly in between
 
 
 class BadImageError(ValueError):
-    """The upload is no picture that can be read; the message says why."""
+    """The upload is not a readable picture; the message says why."""
 
 
 def ink_of(grey: np.ndarray) -> np.ndarray:
-    """What is drawn, in even light: dark on a bright ground or bright on a dark one.
+    """Extract evenly lit ink, whether it is dark on a bright background or bright on a dark one.
 
     Args:
         grey: uint8 `(height, width)`.
 
     Returns:
-        ink; all 0 where nothing stands out from the ground.
+        ink; all 0 if nothing stands out from the background.
     """
     picture = Image.fromarray(grey)
     height, width = grey.shape
     scale = min(1.0, COARSE / max(grey.shape))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     coarse = np.asarray(picture.resize(size, Image.Resampling.BOX), np.float32)
-    dark_ink, ground = _ground(coarse)
-    light = np.asarray(Image.fromarray(ground).resize((width, height), Image.Resampling.BILINEAR))
+    dark_ink, background = _background(coarse)
+    light = np.asarray(Image.fromarray(background).resize((width, height), Image.Resampling.BILINEAR))
     seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(max(grey.shape) / 800)), np.float32)
     ink = (light - seen) / np.maximum(light, 1) if dark_ink else (seen - light) / np.maximum(255 - light, 1)
     floor = float(np.median(ink[::3, ::3]))
@@ -62,7 +62,7 @@ def ink_of(grey: np.ndarray) -> np.ndarray:
 
 
 def strongest(ink: np.ndarray) -> float:
-    """The strength of the strongest ink, but for a few pixels; 0 where it does not stand out from the noise."""
+    """The strength of the strongest ink, ignoring a few pixels; 0 if it does not stand out from the noise."""
     sample = ink[::3, ::3]
     floor = float(np.median(sample))
     noise = 1.4826 * float(np.median(np.abs(sample - floor)))
@@ -70,12 +70,12 @@ def strongest(ink: np.ndarray) -> float:
     return float(np.partition(found, -LEAST)[-LEAST]) if len(found) >= LEAST else 0.0
 
 
-def _ground(grey: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether the ink is dark, and the picture without it.
+def _background(grey: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Return whether the ink is dark, and the picture without the ink.
 
-    Closing takes dark strokes out of a picture and opening bright ones; both leave slopes and the edges of shadows
-    where they are, as a mean would not. Around strokes there is more ground than ink: if most is of the brighter tone
-    there, the ink is dark.
+    Grey closing removes dark strokes and opening removes bright ones. Unlike a mean, both keep slopes and the edges of
+    shadows in place. Around strokes there is more background than ink, so the ink is dark if most of the area there has
+    the brighter tone.
     """
     element = max(3, round(WIDEST * max(grey.shape)))
     padded, inner = np.pad(grey, element, mode="edge"), (slice(element, -element),) * 2
@@ -88,13 +88,13 @@ def _ground(grey: np.ndarray) -> tuple[bool, np.ndarray]:
 
 
 def one_digit(ink: np.ndarray) -> np.ndarray:
-    """The ink of the one digit in a picture, cut out, with strokes about as wide as MNIST's.
+    """Cut out the ink of the one digit in a picture, with strokes about as wide as MNIST's.
 
     Args:
-        ink: of a whole picture.
+        ink: ink of the whole picture.
 
     Returns:
-        ink, either 0 or 255; the longer side is about `FINE`, the outermost rows and columns hold ink.
+        ink, either 0 or 255. The longer side is about `FINE`; the outermost rows and columns contain ink.
 
     Raises:
         BadImageError: there is no ink, or there are several digits.
@@ -106,25 +106,25 @@ def one_digit(ink: np.ndarray) -> np.ndarray:
     scale = FINE / max(own.shape)
     size = max(1, round(own.shape[1] * scale)), max(1, round(own.shape[0] * scale))
     large = np.asarray(Image.fromarray(soft).resize(size, Image.Resampling.BICUBIC))
-    strokes = _mended(np.pad(large, FINE // 8) > large.max() / 2)  # a hairline is pale when it is reduced
+    strokes = _with_mnist_stroke_width(np.pad(large, FINE // 8) > large.max() / 2)  # hairlines turn pale when reduced
     rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
     return np.uint8(255) * strokes[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
 
 
 def _digit(ink: np.ndarray, peak: float) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Where the one digit lies, and which pixels there are its own: bool `(height, width)`."""
+    """Return where the one digit lies, and a mask of its own pixels there: bool `(height, width)`."""
     parts, count = label(ink > WEAK * peak, np.ones((3, 3)))
     strong = np.bincount(parts[ink > STRONG * peak], minlength=count + 1)[1:]
     areas = np.where(strong > 0, np.bincount(parts.ravel(), minlength=count + 1)[1:], 0)
-    if peak < SEEN or not areas.any():  # strongest were lines, and noise is left
+    if peak < SEEN or not areas.any():  # the strongest ink was ruled lines; only noise is left
         raise BadImageError("there is no ink in the picture")
     boxes = np.array([[rows.start, columns.start, rows.stop, columns.stop] for rows, columns in find_objects(parts)])
     within = (boxes[:, :2] > 0).all(axis=1) & (boxes[:, 2:] < ink.shape).all(axis=1)
-    if areas[within].sum() > 0.2 * areas.sum():  # what runs out of the picture is the edge of the sheet or a finger
+    if areas[within].sum() > 0.2 * areas.sum():  # ink that touches the border is the edge of the sheet or a finger
         areas = np.where(within, areas, 0)
     group = _group(boxes, areas, int(areas.argmax()))
     if (areas[~group] > 0.3 * areas[group].sum()).any():
-        raise BadImageError("there are several digits in the picture; send one each, or have them found by /v1/detect")
+        raise BadImageError("there are several digits in the picture; send one each, or use /v1/detect")
     top, left = boxes[group, :2].min(axis=0)
     bottom, right = boxes[group, 2:].max(axis=0)
     where = slice(int(top), int(bottom)), slice(int(left), int(right))
@@ -132,7 +132,7 @@ def _digit(ink: np.ndarray, peak: float) -> tuple[tuple[slice, slice], np.ndarra
 
 
 def _group(boxes: np.ndarray, areas: np.ndarray, first: int) -> np.ndarray:
-    """Which parts belong to the part `first`: those within reach of it, of those, and so on."""
+    """Mask of the parts that belong to part `first`: those within its reach, those within theirs, and so on."""
     group: np.ndarray = np.arange(len(boxes)) == first
     least = max(3, 0.01 * areas[first])
     while True:
@@ -144,8 +144,8 @@ def _group(boxes: np.ndarray, areas: np.ndarray, first: int) -> np.ndarray:
         group = near
 
 
-def _mended(ink: np.ndarray) -> np.ndarray:
-    """Strokes that are too thin or too thick, of a width that MNIST's have; bool in, bool out."""
+def _with_mnist_stroke_width(ink: np.ndarray) -> np.ndarray:
+    """Bring strokes that are too thin or too thick to a width found in MNIST; bool in, bool out."""
     depth = distance_transform_edt(ink)
     width = 2 * float(np.median(depth[skeletonize(ink)]))
     if width < THINNEST:

@@ -1,4 +1,4 @@
-"""Pictures of any size to what the networks for scenes expect."""
+"""Converts pictures of any size to the input that the scene networks expect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Placed:
-    """A picture as the network sees it: scaled by `scale`, with its corner at (left, top) of the network's square."""
+    """A picture as the network sees it: scaled by `scale`, with its upper left corner at (left, top) in the square."""
 
     image: np.ndarray
     scale: float = 1.0
@@ -18,16 +18,16 @@ class Placed:
     top: int = 0
 
     def back(self, box: np.ndarray) -> list[float]:
-        """A box in pixels of the picture itself."""
+        """Convert a box to pixels of the original picture."""
         x, y, width, height = (float(value) for value in box)
         return [round(value / self.scale, 2) for value in (x - self.left, y - self.top, width, height)]
 
 
 def place(ink: np.ndarray, side: int, longer: int) -> Placed:
-    """Scale ink uint8 `(height, width)` so that it fits `(side, side)`, and fill up with the ground at its border.
+    """Scale ink uint8 `(height, width)` to fit `(side, side)`, and fill the rest with the background at its border.
 
     Args:
-        longer: pixels of the upload's longer side; the ink may have been reduced.
+        longer: the longer side of the upload in pixels; the ink may have been reduced.
     """
     height, width = ink.shape
     scale = side / max(height, width)

@@ -1,4 +1,4 @@
-"""Every refusal as a problem document (RFC 9457): what was wrong, and what is allowed."""
+"""Turns every refusal into a problem document (RFC 9457) that says what was wrong and what is allowed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """Ends a request with `status` and a sentence for its sender, who may come again after `retry_after` seconds."""
+    """Ends a request with `status` and a sentence for the client, which may retry after `retry_after` seconds."""
 
     def __init__(self, status: int, detail: str, retry_after: int | None = None):
-        super().__init__(status, detail, retry_after)  # all of them, so that it can be sent from process to process
+        super().__init__(status, detail, retry_after)  # all of them, so that it can be pickled between processes
         self.status, self.detail = status, detail
         self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
@@ -35,28 +35,28 @@ def problem_response(status: int, detail: str, headers: Any = None) -> JSONRespo
 
 def add_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Problem)
-    async def of_ours(_request: Request, problem: Problem) -> JSONResponse:
+    async def handle_problem(_request: Request, problem: Problem) -> JSONResponse:
         return problem.response()
 
     @app.exception_handler(RequestValidationError)
-    async def of_the_query(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def handle_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
         return problem_response(422, describe_errors(list(error.errors())))
 
     @app.exception_handler(HTTPException)
-    async def of_the_framework(request: Request, error: HTTPException) -> JSONResponse:
+    async def handle_http_exception(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}. See /docs"
         return problem_response(error.status_code, detail, error.headers)
 
 
 def describe_errors(errors: list[Any]) -> str:
-    """pydantic's findings as one sentence; at most three are named."""
+    """Join pydantic's errors into one sentence that names at most three."""
     named = [f"{'.'.join(str(part) for part in error['loc']) or 'body'}: {error['msg']}" for error in errors[:3]]
     more = f", and {len(errors) - 3} more" if len(errors) > 3 else ""
     return "; ".join(named) + more
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of refusals."""
+    """The OpenAPI entries for error responses."""
     schema = {
         "type": "object",
         "required": ["type", "title", "status", "detail"],

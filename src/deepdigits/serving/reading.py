@@ -1,4 +1,4 @@
-"""From a body to arrays. This happens in the processes of deepdigits.serving.workers, never on the event loop."""
+"""Parses request bodies into arrays. This runs in the processes of deepdigits.serving.workers, off the event loop."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ from deepdigits.serving.photos import BadImageError
 from deepdigits.serving.placing import Placed, place
 from deepdigits.serving.problems import Problem, describe_errors
 
-# Of all pictures of one request together; what one of them may have is for deepdigits.serving.images to say.
+# For all pictures of one request together; deepdigits.serving.images limits each picture.
 MOST_PIXELS = 100_000_000
-MOST_SIDE = 20_000
-MOST_SCANS = 100  # of a JPEG; cameras and editors write ten
+MOST_SIDE = 20_000  # pixels per picture
+MOST_SCANS = 100  # per JPEG; cameras and editors write ten
 Read = TypeVar("Read")
 JSON, FORM = "application/json", "multipart/form-data"
 
 
 def media_type(content_type: str, read: tuple[str, ...] = (JSON, FORM)) -> str:
-    """One of those that are read.
+    """Return the media type if it is one of `read`.
 
     Raises:
-        Problem: 415, it is another.
+        Problem: 415 for any other type.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in read:
-        raise Problem(415, f"Content type {kind or 'none'!r} is not read; send {' or '.join(read)}.")
+        raise Problem(415, f"Content type {kind or 'none'!r} is not supported; send {' or '.join(read)}.")
     return kind
 
 
 def read_images(content_type: str, body: bytes) -> np.ndarray:
     """The images of a classify request, uint8 `(n, 28, 28)`.
 
-    In pictures of another size than 28 x 28 the digit is found, scaled and centred as MNIST was.
+    In pictures that are not 28 x 28, the digit is found, scaled and centred as in MNIST.
 
     Raises:
-        Problem: 413, 415 or 422 for too much, another content type, or anything that is no image.
+        Problem: 413 if there are too many pixels, 415 for another content type, 422 for anything that is not an image.
     """
     if media_type(content_type) == JSON:
         return parse_json(body)
@@ -65,7 +65,7 @@ def read_scenes(content_type: str, body: bytes, side: int) -> list[Placed]:
     """The scenes of a request as a network of `side` x `side` pixels sees them.
 
     Raises:
-        Problem: as for images.
+        Problem: as for `read_images`.
     """
     if media_type(content_type) == JSON:
         return [Placed(image) for image in parse_scenes(body, side)]
@@ -75,8 +75,10 @@ def read_scenes(content_type: str, body: bytes, side: int) -> list[Placed]:
 
 
 def parse_json(body: bytes) -> np.ndarray:
-    """The images of a JSON body. Right ones are read by orjson, in half the time of the schema; the schema judges, and
-    names what is wrong with, the rest."""
+    """The images of a JSON body, uint8 `(n, 28, 28)`.
+
+    orjson reads valid ones in half the time the schema takes. The schema checks the rest and names what is wrong.
+    """
     plain = parse_plain(body)
     if plain is not None:
         return plain
@@ -105,21 +107,22 @@ def parse_generate(body: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def uploaded(content_type: str, body: bytes, most: int) -> list[bytes]:
-    """The files of a form, none of them decoded, and all together within bounds.
+    """The files of a form, still encoded, after checking their declared sizes.
 
     Raises:
-        Problem: 400 for no form, 413 for too many pixels, 422 for no file, more than `most`, or one that is too long.
+        Problem: 400 for a malformed form or more than `most` files, 413 for too many pixels, 422 for no file, or for a
+            picture with too long a side or too many scans.
     """
     try:
         files = asyncio.run(_files(content_type, body, most))
     except MultiPartException as error:
-        raise Problem(400, f"The form cannot be read: {error.message}") from None
+        raise Problem(400, f"Cannot read the form: {error.message}") from None
     if not files:
         raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
     pixels = sum(_pixels(number, data) for number, data in enumerate(files))
     if pixels > MOST_PIXELS:
         raise Problem(
-            413, f"The pictures have {pixels:,} pixels together; at most {MOST_PIXELS:,} are read in one request."
+            413, f"The pictures have {pixels:,} pixels together; at most {MOST_PIXELS:,} are allowed in one request."
         )
     return files
 
@@ -129,14 +132,14 @@ async def _files(content_type: str, body: bytes, most: int) -> list[bytes]:
         yield body
 
     parser = MultiPartParser(Headers({"content-type": content_type}), whole(), max_files=most, max_fields=1)
-    parser.spool_max_size = MAX_BODY + 1  # nothing goes to a disk
+    parser.spool_max_size = MAX_BODY + 1  # never spool to disk
     form = await parser.parse()
     files = [file for file in form.getlist("files") if isinstance(file, UploadFile)]
     return [await file.read() for file in files] if len(files) == len(form.getlist("files")) else []
 
 
 def _pixels(number: int, data: bytes) -> int:
-    """How many pixels a picture says it has; 0 for what is no picture, which decoding it will say."""
+    """How many pixels a picture declares; 0 if it is not a picture, which decoding will report."""
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             warnings.simplefilter("ignore")
@@ -145,7 +148,7 @@ def _pixels(number: int, data: bytes) -> int:
         return 0
     if max(width, height) > MOST_SIDE:
         raise Problem(
-            422, f"files.{number}: the picture is {width} x {height}; sides of at most {MOST_SIDE:,} are read."
+            422, f"files.{number}: the picture is {width} x {height}; sides of at most {MOST_SIDE:,} are allowed."
         )
     if jpeg and data.count(b"\xff\xda") > MOST_SCANS:
         raise Problem(422, f"files.{number}: the JPEG has more than {MOST_SCANS} scans.")

@@ -1,4 +1,4 @@
-"""Lines and squares that are printed on paper, taken out of ink."""
+"""Removes lines and squares printed on paper from ink."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import numpy as np
 from scipy.ndimage import binary_dilation, grey_opening
 from skimage.transform import hough_line, hough_line_peaks
 
-SEEN = 60  # of 255: fainter lines than this do no harm
-WIDEST = 9  # pixels; what is wider is no line
-TILTED = 20  # degrees at most, from level or upright
-NEAR = 4  # pixels between where a line is looked for and where it lies
+SEEN = 60  # of 255; fainter lines do no harm
+WIDEST = 9  # pixels; anything wider is not a line
+TILTED = 20  # degrees at most from horizontal or vertical
+NEAR = 4  # pixels at most between where a line is expected and where it lies
 
 
 def without_lines(ink: np.ndarray) -> np.ndarray:
-    """Ink uint8 `(height, width)` without thin, nearly level or upright lines from one edge of the picture to another.
+    """Remove thin, nearly horizontal or vertical lines that run from edge to edge from ink uint8 `(height, width)`.
 
     Strokes that cross a line stay whole.
     """
     edges = np.concatenate([ink[:3].ravel(), ink[-3:].ravel(), ink[:, :3].ravel(), ink[:, -3:].ravel()])
     if not (edges > SEEN).any():
         return ink
-    level = _without_level_lines(ink)
-    return _without_level_lines(level.T).T
+    clean = _without_horizontal_lines(ink)
+    return _without_horizontal_lines(clean.T).T
 
 
-def _without_level_lines(ink: np.ndarray) -> np.ndarray:
+def _without_horizontal_lines(ink: np.ndarray) -> np.ndarray:
     seen = ink > SEEN
     thin = seen & ~grey_opening(seen.view(np.uint8), (WIDEST, WIDEST)).view(bool)
     width = ink.shape[1]
@@ -42,7 +42,7 @@ def _without_level_lines(ink: np.ndarray) -> np.ndarray:
 
 
 def _erase(ink: np.ndarray, clean: np.ndarray, rows: np.ndarray) -> None:
-    """Take the line that lies about `rows`, one for each column, out of `clean`, if it is one."""
+    """If there is a line near `rows`, given one per column, erase it from `clean`."""
     offsets = np.arange(-NEAR, NEAR + 1)
     band, inside = _band(ink, rows, offsets)
     present = band.max(axis=0) > SEEN
@@ -63,7 +63,7 @@ def _erase(ink: np.ndarray, clean: np.ndarray, rows: np.ndarray) -> None:
     first, last = max(1, wide[0] - 1), min(len(offsets) - 2, wide[-1] + 1)
     above, below = (binary_dilation(band[beside] > SEEN, iterations=2) for beside in (first - 1, last + 1))
     part = slice(first, last + 1)
-    kept = (above & below) | (band[part] > 1.5 * profile.max())  # a stroke across it, or along it
+    kept = (above & below) | (band[part] > 1.5 * profile.max())  # a stroke runs across the line, or along it
     gone = ~kept & inside
     where = np.round(rows + offsets[part, None]).astype(int)
     gone &= (where >= 0) & (where < len(ink))
@@ -71,7 +71,7 @@ def _erase(ink: np.ndarray, clean: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _band(ink: np.ndarray, rows: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The ink along `rows` and at `offsets` from them; where the row itself is inside the picture."""
+    """Return the ink at `offsets` from `rows`, and where the row itself is inside the picture."""
     where = np.round(rows + offsets[:, None]).astype(int)
     inside = (rows > -1) & (rows < len(ink))
     band = ink[where.clip(0, len(ink) - 1), np.arange(len(rows))]

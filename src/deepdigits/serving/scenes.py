@@ -1,4 +1,4 @@
-"""The routes that answer for scenes: which digits are there, where, and in which pixels."""
+"""The routes for scenes: which digits they contain, where, and in which pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ UPLOADS = uploads("ScenesBody", MAX_SCENES, "several digits each")
 
 
 class FoundDigit(BaseModel):
-    """One digit: what it is, how sure that is, and its box in pixels of the picture that was sent: x and y of the upper
-    left corner, width, height."""
+    """One digit: its label, its score, and its box in pixels of the picture as sent.
+
+    The box is x and y of the upper left corner, width, height.
+    """
 
     label: Digit
     score: float
@@ -32,7 +34,7 @@ class FoundDigit(BaseModel):
 
 
 class DetectAnswer(BaseModel):
-    """The digits of each scene, best first."""
+    """The digits of each scene, highest score first."""
 
     model: str
     version: int
@@ -40,7 +42,7 @@ class DetectAnswer(BaseModel):
 
 
 class SegmentAnswer(BaseModel):
-    """The class of every pixel of each scene, as the network saw it: 0 background, 1 + d for digit d."""
+    """The class of every pixel of each scene as the network saw it: 0 is background, 1 + d is digit d."""
 
     model: str
     version: int
@@ -60,27 +62,27 @@ def add_scene_routes(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, w
 
     @app.post("/v1/detect", responses=refusals, openapi_extra=UPLOADS)
     async def detect(request: Request) -> DetectAnswer:
-        """Find the digits in scenes given as JSON, or in PNG or JPEG pictures of any size."""
-        return await work.run(_detected, *await read("detector", request))
+        """Find the digits in scenes sent as JSON, or as PNG or JPEG pictures of any size."""
+        return await work.run(_detect, *await read("detector", request))
 
     @app.post("/v1/segment", responses=refusals, openapi_extra=UPLOADS, response_model=SegmentAnswer)
     async def segment(request: Request) -> Response:
-        """Name the digit of every pixel, in scenes given as JSON, or in PNG or JPEG pictures of any size."""
-        return await work.run(_segmented, *await read("segmenter", request))
+        """Label every pixel with its digit, in scenes sent as JSON, or as PNG or JPEG pictures of any size."""
+        return await work.run(_segment, *await read("segmenter", request))
 
 
-def _found(served: Served, scenes: list[Placed]) -> dict[str, np.ndarray]:
+def _run_network(served: Served, scenes: list[Placed]) -> dict[str, np.ndarray]:
     return cast(OnnxNetwork, served.network).answer({"images": np.stack([scene.image for scene in scenes])})
 
 
-def _detected(served: Served, scenes: list[Placed]) -> DetectAnswer:
-    found = _found(served, scenes)
+def _detect(served: Served, scenes: list[Placed]) -> DetectAnswer:
+    found = _run_network(served, scenes)
     digits = [_digits(scene, found, row) for row, scene in enumerate(scenes)]
     return DetectAnswer(model=served.name, version=served.version, scenes=digits)
 
 
-def _segmented(served: Served, scenes: list[Placed]) -> Response:
-    return array_answer(served, "masks", _found(served, scenes)["semantic"])
+def _segment(served: Served, scenes: list[Placed]) -> Response:
+    return array_answer(served, "masks", _run_network(served, scenes)["semantic"])
 
 
 def _digits(scene: Placed, found: dict[str, np.ndarray], row: int) -> list[FoundDigit]:

@@ -1,4 +1,4 @@
-"""The route that swaps identities: a digit's handwriting, as other digits."""
+"""The route that swaps identities: it redraws a digit as other digits in the same handwriting."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGITS = 10
 
 
 class SwapAnswer(BaseModel):
-    """For each image its swaps: to the digit asked for, or to 0, 1, 2 ... 9."""
+    """The swaps of each image: to the requested digit, or to 0, 1, 2 ... 9."""
 
     model: str
     version: int
@@ -32,31 +32,31 @@ class SwapAnswer(BaseModel):
 
 
 def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: Work) -> None:
-    answered: dict[int | str, dict[str, Any]] = {
+    png_answer: dict[int | str, dict[str, Any]] = {
         200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}
     }
 
     @app.post(
         "/v1/swap",
-        responses={**answered, **documented(400, 408, 413, 415, 422, 429, 503)},
+        responses={**png_answer, **documented(400, 408, 413, 415, 422, 429, 503)},
         openapi_extra=uploads("ClassifyBody", MAX_BATCH, "one digit each"),
         response_model=SwapAnswer,
     )
     async def swap(
         request: Request,
-        digit: Annotated[int | None, Query(ge=0, lt=DIGITS, description="To which digit; to each of the ten.")] = None,
-        format: Annotated[Literal["json", "png"], Query(description="png: one row of swaps for each image.")] = "json",
+        digit: Annotated[int | None, Query(ge=0, lt=DIGITS, description="The target digit; default: all ten.")] = None,
+        format: Annotated[Literal["json", "png"], Query(description="png: one row of swaps per image.")] = "json",
     ) -> Response:
-        """Draw digits in the handwriting of images given as JSON, or as PNG or JPEG pictures of any size."""
+        """Draw digits in the handwriting of images sent as JSON, or as PNG or JPEG pictures of any size."""
         served = watch.serving("swap")
         images = await work.read(read_images, request.headers.get("content-type", ""), await request.body())
         telemetry.images.labels(served.name).inc(len(images))
         return await work.run(
-            _swapped, served, images, np.arange(DIGITS) if digit is None else np.array([digit]), format
+            _swap_digits, served, images, np.arange(DIGITS) if digit is None else np.array([digit]), format
         )
 
 
-def _swapped(served: Served, images: np.ndarray, wanted: np.ndarray, format: str) -> Response:
+def _swap_digits(served: Served, images: np.ndarray, wanted: np.ndarray, format: str) -> Response:
     inputs = {"images": images.repeat(len(wanted), axis=0), "digit": np.tile(wanted, len(images))}
     swapped = to_bytes(cast(OnnxNetwork, served.network).answer(inputs)["swapped"])
     if format == "png":

@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics."""
+"""The metrics that Prometheus scrapes from /metrics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deepdigits.serving.champions import ChampionWatch
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-LEFT = 499  # counted where the sender did not wait for an answer, as other servers do
+LEFT = 499  # counted if the client disconnected before the response; other servers use this status too
 
 
 class Telemetry:
-    """Counts of one server; what is not among `paths` counts together, so that nobody can fill the memory with it."""
+    """Metrics of one server. Paths outside `paths` share one label, so that nobody can fill memory with new ones."""
 
     def __init__(self) -> None:
         self.paths: frozenset[str] = frozenset()
@@ -58,19 +58,19 @@ class Measured:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        asked = scope["path"].removeprefix(scope.get("root_path", ""))
-        path = asked if asked in self.telemetry.paths else "other"
+        route = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = route if route in self.telemetry.paths else "other"
         method = scope["method"] if scope["method"] in ("GET", "POST", "HEAD", "OPTIONS") else "other"
         start, status = time.perf_counter(), LEFT
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self.app(scope, receive, noted)
+            await self.app(scope, receive, send_and_note)
         except Exception:
             status = 500
             raise

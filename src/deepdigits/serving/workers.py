@@ -1,8 +1,8 @@
-"""Where the work on a request is done, so that the event loop does nothing but receive and send.
+"""Does the work on requests, so that the event loop only receives and sends.
 
-What a stranger sent is read in processes, not threads: a thread that is stuck in a decoder cannot be ended, and Python
-code in it holds up every other. A process has a limit of memory and of time, and is killed beyond it. The networks run
-in threads: ONNX Runtime lets others work meanwhile, and what it is given is of known size.
+Untrusted input is read in processes, not threads: a thread stuck in a decoder cannot be killed, and Python code in it
+blocks every other thread. A process has memory and time limits, and is killed if it exceeds them. The networks run in
+threads: ONNX Runtime lets other threads run meanwhile, and its input has a known size.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from typing import Any, TypeVar
 
 from deepdigits.serving.problems import Problem
 
-SECONDS = 10.0  # for one request
-START_SECONDS = 60.0  # for a process to be ready
-MEMORY = 1024**3  # bytes that a reading process may take
+SECONDS = 10.0  # per request
+START_SECONDS = 60.0  # for a process to become ready
+MEMORY = 1024**3  # bytes that a reader process may use
 READERS = min(4, os.cpu_count() or 1)
 RUNNERS = 2
-WAITING = 32  # requests that may wait for either
+WAITING = 32  # requests that may wait, for readers and for runners each
 RETRY_AFTER = 2  # seconds
-NICENESS = 5  # the event loop goes first
+NICENESS = 5  # the event loop has priority
 Found = TypeVar("Found")
 log = logging.getLogger("uvicorn.error")
 
 
 class Line:
-    """At most `most` requests work or wait."""
+    """Admits at most `most` requests, running or waiting."""
 
     def __init__(self, most: int):
         self.most, self.count = most, 0
@@ -47,10 +47,10 @@ class Line:
     def place(self) -> Iterator[None]:
         """
         Raises:
-            Problem: 429, the line is full.
+            Problem: 429 if the line is full.
         """
         if self.count >= self.most:
-            raise Problem(429, f"{self.count} requests are waiting already. Try again in a moment.", RETRY_AFTER)
+            raise Problem(429, f"{self.count} requests are already waiting. Try again in a moment.", RETRY_AFTER)
         self.count += 1
         try:
             yield
@@ -59,7 +59,7 @@ class Line:
 
 
 class Runners:
-    """Threads in which networks run."""
+    """Threads that run the networks."""
 
     def __init__(self, count: int = RUNNERS, waiting: int = WAITING):
         self.threads = ThreadPoolExecutor(count, "network")
@@ -71,8 +71,8 @@ class Runners:
 
 
 class Readers:
-    """Processes in which bodies become arrays. Each belongs to a thread that waits for it, and is made anew when it was
-    killed or has died."""
+    """Processes that parse bodies into arrays. Each belongs to a thread that waits for it, and is replaced if it was
+    killed or died."""
 
     def __init__(
         self, count: int = READERS, waiting: int = WAITING, seconds: float = SECONDS, memory: int | None = MEMORY
@@ -85,18 +85,18 @@ class Readers:
         self.context.set_forkserver_preload([__name__, "deepdigits.serving.reading"])
 
     async def __call__(self, function: Callable[..., Found], *arguments: Any) -> Found:
-        """What `function` returns, in another process; it and its arguments have to be picklable.
+        """Run `function` in another process and return its result. It and its arguments must be picklable.
 
         Raises:
-            Problem: the function's own; 429, too many wait; 413, it took too much memory; 503, too much time, or the
-                process died.
+            Problem: the function's own; 429 if too many requests are waiting; 413 if it took too much memory; 503 if it
+                took too much time or the process died.
         """
         with self.line.place():
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self.threads, self._ask, function, arguments)
 
     def warm_up(self) -> None:
-        """Start the process from which the others are forked; that takes a second."""
+        """Start the process that the others are forked from, which takes a second."""
         self.threads.submit(self._ask, os.getpid, ()).result()
 
     def _ask(self, function: Callable[..., Found], arguments: tuple[Any, ...]) -> Found:
@@ -104,14 +104,14 @@ class Readers:
             reader = self._reader()
             reader.pipe.send((function, arguments))
             if not reader.pipe.poll(self.seconds):
-                raise Problem(503, f"Reading this took more than {self.seconds:g} seconds and was ended.", RETRY_AFTER)
+                raise Problem(503, f"Reading took more than {self.seconds:g} seconds and was stopped.", RETRY_AFTER)
             answer: Found | BaseException = reader.pipe.recv()
         except (Problem, EOFError, OSError) as error:
             self._drop_reader()
             if isinstance(error, Problem):
                 raise
-            log.warning("a process that read a request has died")
-            raise Problem(503, "The process that read this has died; the next is ready.", RETRY_AFTER) from None
+            log.warning("a reader process died")
+            raise Problem(503, "The process reading this request died. Try again.", RETRY_AFTER) from None
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -144,14 +144,14 @@ class Reader:
 
 @dataclass(frozen=True)
 class Work:
-    """Both, for the routes."""
+    """Readers and runners, for the routes."""
 
     read: Readers
     run: Runners
 
 
 def _work(pipe: Connection, memory: int | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this one by closing the pipe
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server; it ends this process by closing the pipe
     os.nice(NICENESS)
     if memory:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
@@ -170,6 +170,6 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     except Problem as problem:
         return problem
     except MemoryError:
-        return Problem(413, "Reading this takes more memory than is allowed; send less at once.")
+        return Problem(413, "Reading this takes more memory than allowed; send less at once.")
     except Exception:
-        return RuntimeError(f"in a process that read a request:\n{traceback.format_exc()}")
+        return RuntimeError(f"error in a reader process:\n{traceback.format_exc()}")

@@ -1,1 +1,1 @@
-"""One folder per task: its network, training, metrics, evaluation and card."""
+"""One package per task: its network, training, metrics, evaluation and model card."""

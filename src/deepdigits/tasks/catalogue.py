@@ -1,4 +1,4 @@
-"""All tasks, in the order in which they are shown."""
+"""All tasks, in display order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Section `evaluate`."""
+"""The `evaluate` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepdigits.tasks.cnn.config import CnnNet
 
 
 class Synthetic(Section):
-    """The classifiers that are trained on generated images alone, and read real ones together."""
+    """The ensemble of classifiers trained only on generated images and tested on real ones."""
 
     networks: Annotated[int, Field(ge=1, le=20)]
     images: Annotated[int, Field(ge=1000, le=1_000_000)]
@@ -21,7 +21,7 @@ class Synthetic(Section):
 
 
 class FreshDiscriminator(Section):
-    """The discriminator that is trained anew, on images which the GAN has not seen."""
+    """The new discriminator, trained from scratch on images the GAN has not seen."""
 
     steps: Annotated[int, Field(ge=1, le=1_000_000)]
     batch_size: Annotated[int, Field(ge=2, le=8192)]

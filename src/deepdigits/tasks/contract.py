@@ -1,4 +1,4 @@
-"""What a task tells the stages that package and register its model, and the promotion that compares two of them."""
+"""The interface between a task and the code that packages, registers and promotes its model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from deepdigits.export.onnx import Arrays, Exported
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.evaluation import Data, Evaluation
 
-Rules = Mapping[str, tuple[str, int]]  # floor in params.yaml: (measure, +1 where more is better)
-Judges = Mapping[str, Any]  # registered models by name of their task, each as its task opens it
-Rows = list[tuple[str, str]]  # what was measured, and its value, for a reader
+Rules = Mapping[str, tuple[str, int]]  # floor in params.yaml -> (measure, +1 if higher is better, else -1)
+Judges = Mapping[str, Any]  # task name -> its registered model, opened with that task's `open`
+Rows = list[tuple[str, str]]  # (metric, value) pairs, formatted for a reader
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The digits that a classifier reads in the test images, and the true ones, int64 `(n,)` each."""
+    """The digits a classifier predicts for the test images, and the true ones, int64 `(n,)` each."""
 
     digits: np.ndarray
     labels: np.ndarray
@@ -30,8 +30,10 @@ class Reading:
 
 @dataclass(frozen=True)
 class Samples:
-    """What a generator draws: the features of its samples and of real images `(n, d)`, and which real images the
-    samples cover, bool `(n,)`."""
+    """A generator's samples: the features of the samples and of real images, `(n, d)` each.
+
+    `covered`, bool `(n,)`, says which real images the samples cover.
+    """
 
     features: np.ndarray
     real: np.ndarray
@@ -40,7 +42,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Statistic:
-    """One measure of `count` test images: `value` maps how often each of them counts, `(count,)`, to it."""
+    """One measure over `count` test images; `value` computes it for per-image weights `(count,)`."""
 
     name: str
     value: Callable[[np.ndarray], float]
@@ -49,11 +51,11 @@ class Statistic:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What a packaged model is worth on the test data.
+    """How a packaged model performs on the test data.
 
     Attributes:
-        measures: as those of the evaluation.
-        evidence: what two models are compared by.
+        measures: named as in the evaluation.
+        evidence: the basis for comparing two models.
     """
 
     measures: dict[str, float]
@@ -62,8 +64,7 @@ class EvaluationResult:
 
 @dataclass(frozen=True)
 class Interface:
-    """How MLflow serves the model: the module that travels with it, its signature, and an example made from the golden
-    inputs."""
+    """How MLflow serves the model: the code shipped with it, its signature, and an example from the golden inputs."""
 
     code: str
     signature: ModelSignature
@@ -72,21 +73,21 @@ class Interface:
 
 @dataclass(frozen=True)
 class Task:
-    """One model of the pipeline. Its model card is tasks/NAME/card.md.j2.
+    """One model of the pipeline. Its model card template is tasks/NAME/card.md.j2.
 
     Attributes:
-        evaluation: how it is evaluated.
-        exported: the network -> what the ONNX file answers.
-        golden_inputs: how many -> inputs by name, from validation data.
-        rules: floors in params.yaml: (the measure, +1 where more is better).
-        headlines: measures that a registered version shows as tags.
-        figures: the metrics of training and evaluation, without the model's name -> rows of card and report.
-        interface: see there.
-        title: of its section on the report page.
-        pictures: what that section shows: files in reports/figures/NAME, and what they are.
-        open: the ONNX file and a number of threads -> the packaged model.
-        score: the packaged model, its test data by split, the judges and the section `evaluate` -> what it is worth.
-        splits: of its data, that `score` is given; the test data are among them.
+        evaluation: how the model is evaluated.
+        exported: network -> the module to export to ONNX.
+        golden_inputs: number of examples -> inputs by name, from validation data.
+        rules: floor in params.yaml -> (measure, +1 if higher is better, else -1).
+        headlines: measures shown as tags on a registered version.
+        figures: training and evaluation metrics, without the model's name as prefix -> rows of the card and report.
+        interface: see `Interface`.
+        title: the heading of its section on the report page.
+        pictures: the figures in that section: file in reports/figures/NAME -> caption.
+        open: ONNX file and number of threads -> packaged model.
+        score: packaged model, its data by split, the judges and the section `evaluate` -> evaluation result.
+        splits: the splits of its data that `score` needs, including test.
     """
 
     evaluation: Evaluation

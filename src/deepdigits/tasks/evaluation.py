@@ -1,4 +1,4 @@
-"""What the stages that evaluate a model need of its task, and nothing of what packages or reports it."""
+"""The part of a task that the `evaluate` stages need, without packaging and reporting."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deepdigits.tasks.config import Evaluate
 
 @dataclass(frozen=True)
 class Data:
-    """The data that a task is trained and tested on."""
+    """The data a task is trained and tested on."""
 
     manifest: Path
     verdict: Path
@@ -30,12 +30,12 @@ class Evaluation:
     """How one model is evaluated.
 
     Attributes:
-        name: of the model: models/NAME, the stage train_NAME, the registered model DATASET-NAME.
-        data: what it is trained and tested on.
-        load: the weights file -> the network.
-        evaluate: the network, a folder for pictures, and the section `evaluate` -> measures of the test data.
+        name: the model's name, as in models/NAME, the stage train_NAME and the registered model DATASET-NAME.
+        data: what the model is trained and tested on.
+        load: weights file -> network.
+        evaluate: network, folder for figures, and the section `evaluate` -> measures on the test data.
         summary: these measures -> one line for a reader.
-        judges: the tasks whose models take part in the evaluation, and what each of them does, for a reader.
+        judges: other tasks whose models take part in the evaluation -> what each of them does, for a reader.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Whole splits in memory, served as batches whose order depends on (seed, epoch) alone."""
+"""Batches from whole splits in memory. Their order depends only on (seed, epoch)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from deepdigits.nn.prediction import to_unit
 
-Pairs = tuple[np.ndarray, np.ndarray]  # images uint8 (n, height, width), and for each a label or other target
+Pairs = tuple[np.ndarray, np.ndarray]  # images uint8 (n, height, width), and a label or other target for each
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 VALIDATION_BATCH = 1000
 
 
 def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The random stream of one epoch; it needs no state of the epochs before, so training can resume anywhere."""
+    """The random stream of one epoch. It needs no state from earlier epochs, so training can resume anywhere."""
     return torch.Generator().manual_seed(
         int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
     )
@@ -27,8 +27,8 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
 class ShuffledBatches:
     """`steps` batches of images float32 `(size, 1, height, width)` in 0 to 1 and their labels.
 
-    Images are drawn without repeat until all have been served, then anew in another order: the work of an epoch
-    does not depend on the number of images.
+    Images are drawn without replacement until all have been served, then again in another order. The work per epoch
+    therefore does not depend on the number of images.
     """
 
     images: Tensor
@@ -53,7 +53,7 @@ class ShuffledBatches:
 
 @dataclass(frozen=True)
 class OrderedBatches:
-    """Every image once, in order; shapes as in `ShuffledBatches`, the last batch may be smaller."""
+    """Every image once, in order. Shapes are as in `ShuffledBatches`; the last batch may be smaller."""
 
     images: Tensor
     labels: Tensor

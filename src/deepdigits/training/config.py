@@ -1,4 +1,4 @@
-"""How any network is trained under a one-cycle learning rate."""
+"""Training settings for any network with a one-cycle learning rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training and validation data as the trainer wants them."""
+"""Training and validation data in the form that the trainer expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepdigits.training.batches import (
 
 
 class InMemoryData(pl.LightningDataModule):
-    """Training and validation batches; the trainer asks for new training batches every epoch."""
+    """Training and validation batches. The trainer requests new training batches every epoch."""
 
     def __init__(
         self,

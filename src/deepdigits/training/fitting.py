@@ -1,4 +1,4 @@
-"""How a network that answers for images is trained, in the pipeline and for a measurement."""
+"""Trains image networks, in the pipeline and in experiments."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ def fit_to_loss(
     augment: Augment | None = None,
     validation_batch: int = VALIDATION_BATCH,
 ) -> Fitted:
-    """Train as `config` says and keep the epoch with the lowest validation loss; see `deepdigits.training.trainer.fit`.
+    """Train according to `config` and keep the epoch with the lowest validation loss; see
+    `deepdigits.training.trainer.fit`.
 
-    Not the highest accuracy: a few of the 5,000 validation images decide that, and epochs tie.
+    The criterion is not the highest accuracy: a few of the 5,000 validation images decide that, and epochs tie.
 
     Args:
-        module: logs `val/loss`; where it steps its optimizers itself, it clips gradients itself.
-        train: images uint8 `(n, height, width)` and a target for each; validation: likewise.
-        augment: of training images.
-        validation_batch: validation images at once.
+        module: logs `val/loss`. If it steps its optimizers itself, it also clips gradients itself.
+        train: images uint8 `(n, height, width)` and a target for each; `validation` likewise.
+        augment: applied to training images.
+        validation_batch: validation images per batch.
     """
     data = InMemoryData(
         train,

@@ -1,4 +1,4 @@
-"""The training of a network by images and their targets."""
+"""Supervised training on images and their targets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Losses = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 
 
 class SupervisedTraining(pl.LightningModule):
-    """AdamW under a one-cycle learning rate.
+    """AdamW with a one-cycle learning rate.
 
     Args:
         net: takes images float32 `(n, 1, height, width)` in 0 to 1.
-        losses: the network, images and targets -> losses by name; `loss` is what is minimised.
-        fit: params.yaml's section.
+        losses: (network, images, targets) -> losses by name; `loss` is minimised.
+        fit: the section of params.yaml.
     """
 
     def __init__(self, net: nn.Module, losses: Losses, fit: CycleFit):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import shutil
 import sys
 import warnings
@@ -21,7 +23,7 @@ from deepdigits.core.errors import Terminated, UserError
 from deepdigits.training.batches import epoch_generator
 from deepdigits.training.data_module import InMemoryData
 
-# Lightning's notes about accelerators, and a product of its makers, on every start.
+# Silence what Lightning logs on every start: notes about accelerators, and about a product of its makers.
 for chatty in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
     logging.getLogger(chatty).setLevel(logging.WARNING)
 
@@ -31,7 +33,7 @@ OnEpoch = Callable[[int, Metrics], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training gave: the weights of the best epoch by validation, its index, all epochs' metrics."""
+    """The result of training: the weights of the best epoch by validation, its index, and all epochs' metrics."""
 
     state: dict[str, Tensor]
     best_epoch: int
@@ -51,15 +53,15 @@ def fit(
     callbacks: Sequence[Callback] = (),
     gradient_clip: float | None = None,
 ) -> Fitted:
-    """Train, keeping the best epoch by `monitor`; start from the last checkpoint in `checkpoint_dir` if there is one.
+    """Train and keep the best epoch by `monitor`. Resume from the last checkpoint in `checkpoint_dir` if there is one.
 
-    Everything random in an epoch is drawn from (seed, epoch), so a resumed training ends in the same bytes as one
-    left alone. `checkpoint_dir` must be of this very code, data, parameters and environment; the caller removes it
-    when all outputs are written.
+    All randomness in an epoch is drawn from (seed, epoch), so a resumed run ends with the same bytes as an
+    uninterrupted one. `checkpoint_dir` must belong to exactly this code, data, parameters and environment. The caller
+    removes it once all outputs are written.
 
     Raises:
-        Terminated: SIGTERM arrived. Lightning alone would end with exit code 0 and a partial model.
-        UserError: the loss or the monitored metric is no longer a number.
+        Terminated: SIGTERM arrived. Lightning alone would exit with code 0 and a partial model.
+        UserError: the loss or the monitored metric is not finite.
     """
     history = _History(on_epoch)
     checkpoints = ModelCheckpoint(
@@ -72,8 +74,8 @@ def fit(
         save_on_train_epoch_end=True,
     )
     last = _readable(checkpoint_dir / "last.ckpt")
-    # PyTorch's deterministic mode fills each new tensor, so that an operation that reads what nobody wrote is found.
-    # That is up to 8 % of a step; that none does, the tests of equal bytes tell.
+    # PyTorch's deterministic mode fills each new tensor to expose reads of uninitialized memory. That costs up to 8 %
+    # of a step. The tests for equal bytes already show that no operation reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -89,19 +91,19 @@ def fit(
     )
     try:
         with warnings.catch_warnings():
-            # Batches are tensors in memory, without worker processes; the GAN is judged by a callback.
+            # Batches are in-memory tensors and need no worker processes. A callback evaluates the GAN.
             warnings.filterwarnings("ignore", message=".*(many workers|no `validation_step`|LeafSpec).*")
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
     except SIGTERMException:
         raise Terminated from None
-    except SystemExit:  # what Lightning makes of Ctrl-C
+    except SystemExit:  # how Lightning reports Ctrl-C
         raise KeyboardInterrupt from None
     best = torch.load(checkpoints.best_model_path, map_location="cpu", weights_only=True)
     return Fitted(best["state_dict"], int(best["epoch"]), history.rows)
 
 
 def work_dir(root: Path, stage: str, key: str) -> Path:
-    """The folder of a stage's checkpoints under `root`, one per `Lineage.resume_key`; others are removed."""
+    """The folder for a stage's checkpoints under `root`, one per `Lineage.resume_key`. Stale ones are removed."""
     own = root / stage / key[:16]
     for other in own.parent.glob("*"):
         if other != own:
@@ -111,15 +113,14 @@ def work_dir(root: Path, stage: str, key: str) -> Path:
 
 
 def _readable(checkpoint: Path) -> Path | None:
-    """The checkpoint, if there is one that can be read; a damaged one, as a power cut leaves it, is put away."""
+    """The checkpoint, if it exists and is readable. A corrupt one, as after a power cut, is removed with its folder."""
     if not checkpoint.exists():
         return None
+    data = checkpoint.read_bytes()  # outside the try: a failing disk does not mean a corrupt checkpoint
     try:
-        torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except OSError:  # of the disk, which says nothing about the checkpoint
-        raise
-    except Exception as error:  # whatever torch makes of arbitrary bytes
-        print(f"{checkpoint} cannot be read ({type(error).__name__}); the training begins anew.", flush=True)
+        torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch may raise anything on arbitrary bytes
+        print(f"{checkpoint} cannot be read ({type(error).__name__}); training starts over.", flush=True)
         shutil.rmtree(checkpoint.parent)
         return None
     return checkpoint
@@ -134,7 +135,7 @@ class _SeedEachEpoch(Callback):
 
 
 class _History(Callback):
-    """Collects the metrics of each epoch; it travels in the checkpoint, so a resumed run has them all."""
+    """Collects the metrics of each epoch. They are stored in the checkpoint, so a resumed run has them all."""
 
     def __init__(self, on_epoch: OnEpoch):
         self.rows: list[Metrics] = []
@@ -142,11 +143,11 @@ class _History(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {name: float(value) for name, value in sorted(trainer.callback_metrics.items())}
-        broken = [name for name, value in metrics.items() if value != value]
+        broken = [name for name, value in metrics.items() if not math.isfinite(value)]
         if broken:
             raise UserError(
-                f"Training diverged in epoch {trainer.current_epoch + 1}: {', '.join(broken)} is not a number. "
-                "Lower the learning rate of this stage in params.yaml."
+                f"Training diverged in epoch {trainer.current_epoch + 1}: {', '.join(broken)} is not finite. "
+                "Lower this stage's learning rate in params.yaml."
             )
         self.rows.append({"epoch": float(trainer.current_epoch + 1), **metrics})
         self.on_epoch(trainer.current_epoch + 1, metrics)
@@ -156,11 +157,11 @@ class _History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = list(state_dict["rows"])
-        for row in self.rows:  # the run that is being resumed is another one, so this one is told everything
+        for row in self.rows:  # the interrupted epochs were reported to another run, so report them to this one
             self.on_epoch(int(row["epoch"]), {name: value for name, value in row.items() if name != "epoch"})
 
 
 def report_epoch(stage: str, epoch: int, epochs: int, metrics: Metrics) -> None:
-    """Print one line about a finished epoch, which a log keeps when the progress bar is gone."""
+    """Print one line per finished epoch, which stays in the log when the progress bar is gone."""
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"{stage}: epoch {epoch} of at most {epochs}: {shown}", flush=True)

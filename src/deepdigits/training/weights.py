@@ -1,4 +1,4 @@
-"""Trained networks as files: weights in safetensors, and beside them the JSON that rebuilds the network."""
+"""Saves trained networks: weights as safetensors, next to a JSON file for rebuilding the network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from deepdigits.core.files import write_bytes, write_json
 
 
 def save_network(kind: str, config: BaseModel, state: Mapping[str, Tensor], path: Path) -> None:
-    """Write weights to `path` (.safetensors) and, beside it as .json, what rebuilds the network."""
+    """Write weights to `path` (.safetensors) and, next to it as .json, what is needed to rebuild the network."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
     write_bytes(path, save_safetensors(tensors))
     write_json(path.with_suffix(".json"), {"network": kind, "config": json.loads(config.model_dump_json())})
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights of one submodule of a checkpoint, without the prefix."""
+    """The weights of one submodule in a checkpoint, with the prefix removed."""
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}

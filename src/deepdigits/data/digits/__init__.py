@@ -1,1 +1,1 @@
-"""Splits of single digits and their manifest."""
+"""Splits of single-digit images and their manifest."""

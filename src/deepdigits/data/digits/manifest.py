@@ -1,4 +1,4 @@
-"""What the data are: name, source, counts and hashes, the same for the same content wherever it came from."""
+"""The dataset manifest: name, source, counts and hashes. Equal content gives equal hashes, wherever it came from."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SOURCES: dict[DatasetName, str] = {
 def describe(
     name: DatasetName, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int
 ) -> dict[str, Any]:
-    """The manifest: raw files with their SHA-256, and per split its counts and SHA-256.
+    """Build the manifest: the SHA-256 of each raw file, and the counts and SHA-256 of each split.
 
-    `sha256` names the whole: equal values mean equal images and labels in equal order in every split.
+    `sha256` identifies the whole dataset: equal values mean equal images and labels, in the same order, in every split.
     """
     described = {key: _describe_split(split) for key, split in splits.items()}
     content = {key: [entry["images_sha256"], entry["labels_sha256"]] for key, entry in described.items()}
@@ -45,19 +45,19 @@ def describe(
 
 
 def validated_manifest(manifest_file: Path, verdict_file: Path) -> Any:
-    """The manifest, once the verdict says that these very data met every expectation.
+    """Read the manifest, provided the verdict says that exactly these data met every expectation.
 
-    DVC runs no later stage after a failed validation; this holds too where a stage is started by hand.
+    DVC runs no further stage after a failed validation. This check also covers stages started by hand.
 
     Raises:
-        UserError: a file is missing, validation failed, or it judged other data.
+        UserError: a file is missing, validation failed, or the verdict belongs to different data.
     """
     manifest, verdict = read_json(manifest_file), read_json(verdict_file)
     remedy = f"Run: dvc repro {verdict_file.stem}"
     if verdict["dataset.sha256"] != manifest["sha256"]:
-        raise UserError(f"{verdict_file} judges other data than {manifest_file} describes. {remedy}")
+        raise UserError(f"{verdict_file} is stale: {manifest_file} describes different data. {remedy}")
     if verdict["success"] is not True:
-        raise UserError(f"{verdict_file}: the data failed validation; nothing is trained on them. {remedy}")
+        raise UserError(f"{verdict_file}: the data failed validation, so training is blocked. {remedy}")
     return manifest
 
 

@@ -1,1 +1,1 @@
-"""MNIST from its mirrors, or the digits that scikit-learn bundles."""
+"""Ingest MNIST from its mirrors, or the digits bundled with scikit-learn."""

@@ -1,4 +1,4 @@
-"""The IDX file format of the MNIST files, parsed strictly.
+"""A strict parser for IDX, the file format of MNIST.
 
 Layout (big-endian): two zero bytes, one byte for the element type, one byte for the number of dimensions,
 one unsigned 32-bit size per dimension, then the elements in row-major order.
@@ -15,11 +15,11 @@ import numpy as np
 from deepdigits.core.errors import UserError
 
 UINT8 = 0x08
-MAX_ELEMENTS = 2**28  # 256 MiB: several times MNIST, far below what would exhaust a small machine
+MAX_ELEMENTS = 2**28  # 256 MiB: several times the size of MNIST, but far too little to exhaust a small machine
 
 
 class IdxError(UserError):
-    """The bytes are no IDX file of the expected kind."""
+    """The bytes are not an IDX file of the expected kind."""
 
 
 class IdxMagicError(IdxError):
@@ -31,15 +31,15 @@ class IdxTypeError(IdxError):
 
 
 class IdxDimensionError(IdxError):
-    """The number or the sizes of the dimensions are not the expected ones."""
+    """The number of dimensions, or their sizes, are not as expected."""
 
 
 class IdxTruncatedError(IdxError):
-    """The file ends before its header or its elements do."""
+    """The file ends before its header or its elements are complete."""
 
 
 class IdxTrailingBytesError(IdxError):
-    """Bytes follow the last element."""
+    """There are extra bytes after the last element."""
 
 
 def parse_idx(data: bytes, name: str, item_shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -47,17 +47,17 @@ def parse_idx(data: bytes, name: str, item_shape: tuple[int, ...] = ()) -> np.nd
 
     Args:
         data: the whole decompressed file.
-        name: what errors call the file.
+        name: the file name to use in error messages.
         item_shape: the expected shape of one item: `(28, 28)` for images, `()` for labels.
 
     Returns:
         A read-only uint8 array of shape `(n, *item_shape)`, values 0 to 255.
 
     Raises:
-        IdxMagicError, IdxTypeError, IdxDimensionError, IdxTruncatedError, IdxTrailingBytesError: each as named.
+        IdxMagicError, IdxTypeError, IdxDimensionError, IdxTruncatedError, IdxTrailingBytesError: see each class.
     """
     if len(data) < 4:
-        raise IdxTruncatedError(f"{name}: {len(data)} bytes are too few for an IDX header (4).")
+        raise IdxTruncatedError(f"{name}: {len(data)} byte(s) is too short for an IDX header (4 bytes).")
     if data[:2] != b"\x00\x00":
         raise IdxMagicError(f"{name}: not an IDX file: it starts with 0x{data[:2].hex()}, expected 0x0000.")
     kind, rank = data[2], data[3]
@@ -77,13 +77,13 @@ def parse_idx(data: bytes, name: str, item_shape: tuple[int, ...] = ()) -> np.nd
         raise IdxDimensionError(f"{name}: the header claims {size} elements, more than the {MAX_ELEMENTS} allowed.")
     found = len(data) - start
     if found < size:
-        raise IdxTruncatedError(f"{name}: {found} of {size} element bytes are there.")
+        raise IdxTruncatedError(f"{name}: truncated: only {found} of {size} element bytes are present.")
     if found > size:
         raise IdxTrailingBytesError(f"{name}: {found - size} byte(s) follow the last element.")
     return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(shape)
 
 
 def encode_idx(array: np.ndarray) -> bytes:
-    """Write a uint8 array as IDX bytes, the inverse of `parse_idx`."""
+    """Encode a uint8 array as IDX bytes; the inverse of `parse_idx`."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, UINT8, array.ndim, *array.shape)
     return header + np.ascontiguousarray(array, dtype=np.uint8).tobytes()

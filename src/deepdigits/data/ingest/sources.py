@@ -1,6 +1,6 @@
-"""Where the images come from: a local folder, a mirror, or the digits that scikit-learn bundles.
+"""Where the images come from: a local folder, a mirror, or the digits bundled with scikit-learn.
 
-Mirrors compress the files differently, so the checksum is that of the decompressed bytes.
+Mirrors compress the files differently, so the checksum covers the decompressed bytes.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ MNIST_SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-FOR_NOW = (408, 425, 429)  # of the refusals, those that mean: come again later
-MAX_BYTES = 64 * 2**20  # of one decompressed file; the largest of MNIST has 47 MB
+TRANSIENT = (408, 425, 429)  # the 4xx status codes that are worth a retry
+MAX_BYTES = 64 * 2**20  # per decompressed file; the largest MNIST file has 47 MB
 DIGITS_TEST_IMAGES = 360
-DIGITS_SEED = 0  # scikit-learn's digits have no canonical test split; this one is fixed for good
+DIGITS_SEED = 0  # scikit-learn's digits have no canonical test split; this fixes one permanently
 
 
 class Unreachable(UserError):
-    """No mirror could be reached, as on a machine without a network."""
+    """No mirror could be reached, for example because the machine is offline."""
 
 
 class Refused(UserError):
-    """A mirror answered, but gives no file, and would not at another attempt."""
+    """A mirror responded but does not serve the file, and a retry would not help."""
 
 
 class WrongBytes(UserError):
-    """A file was found, but it is not the one that was asked for."""
+    """A file was found, but its content is not what was requested."""
 
 
 @dataclass(frozen=True)
 class Downloader:
-    """How mirrors are asked. `cache` keeps what was downloaded and verified, for the next run."""
+    """Download settings. `cache` keeps verified downloads for the next run."""
 
     cache: Path
     timeout_seconds: float
@@ -63,7 +63,7 @@ class Downloader:
 
 @dataclass(frozen=True)
 class Fetched:
-    """The decompressed bytes of one file and the mirror that gave them."""
+    """The decompressed bytes of one file, and the mirror they came from."""
 
     data: bytes
     mirror: str
@@ -72,28 +72,29 @@ class Fetched:
 def fetch_all(
     mirrors: Sequence[str], downloader: Downloader, expected: Mapping[str, str] = MNIST_SHA256, own: str | None = None
 ) -> dict[str, Fetched]:
-    """Get each file of `expected` (name: SHA-256 of the decompressed bytes) from the first mirror that has it whole.
+    """Fetch each file in `expected` (name: SHA-256 of the decompressed bytes) from the first mirror with a good copy.
 
     Args:
         mirrors: folders or http(s) URLs, best first. A folder may hold `NAME.gz` or `NAME`; a URL serves `NAME.gz`.
-            What the name promises is not relied on: compressed or not, the bytes must have the hash.
-        own: the user's own mirror, asked before `mirrors`; what it answers is never passed over.
+            The extension is not trusted: whether or not the file is compressed, its content must match the hash.
+        own: the user's own mirror, tried before `mirrors`. If it refuses a file or serves bad content, the error is
+            raised; no other mirror is tried.
 
     Raises:
-        Refused: `own` answered that it does not give a file.
-        WrongBytes: `own`, a folder, or every mirror that answered, gave other bytes.
-        Unreachable: no mirror gave an answer.
-        UserError: a folder does not exist; an address cannot be read.
+        Refused: `own` responded that it does not serve a file.
+        WrongBytes: the content is wrong at `own`, in a folder, or at every mirror that responded.
+        Unreachable: no mirror responded.
+        UserError: a folder does not exist, or an address cannot be parsed.
     """
-    asked = [*([own] if own else []), *mirrors]
-    return {name: _fetch(name, digest, asked, downloader, own) for name, digest in expected.items()}
+    candidates = [*([own] if own else []), *mirrors]
+    return {name: _fetch(name, digest, candidates, downloader, own) for name, digest in expected.items()}
 
 
 def own_mirror(setting: str) -> str | None:
-    """The folder or URL in the value of `MNIST_MIRROR`; None if it is empty.
+    """Parse the value of `MNIST_MIRROR` into a folder or URL; None if it is empty.
 
     Raises:
-        UserError: it is the address of something that cannot be read.
+        UserError: the value is neither a folder nor an unambiguous http(s) URL.
     """
     setting = setting.strip()
     if "://" not in setting:
@@ -102,7 +103,7 @@ def own_mirror(setting: str) -> str | None:
         raise UserError(f"MNIST_MIRROR: {masked(setting)} is neither a folder nor an http(s) URL. Set it to one.")
     if not host_of(setting) or urlsplit(setting).hostname != host_of(setting):
         raise UserError(
-            f"MNIST_MIRROR: {masked(setting)} cannot be read for sure. In its user and password write / as %2F, "
+            f"MNIST_MIRROR: {masked(setting)} is ambiguous. In its user name and password, write / as %2F, "
             "@ as %40, : as %3A, ? as %3F, # as %23 and % as %25."
         )
     return setting.replace(" ", "%20")
@@ -118,7 +119,7 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
             return Fetched(_read_folder(name, digest, Path(mirror)), mirror)
         except WrongBytes as error:
             if mirror == own or not _is_url(mirror):
-                raise  # it is the user's own choice: never pass over a damaged file in it
+                raise  # the user chose this source: never silently skip a bad file in it
             wrong.append(str(error))
         except Refused as error:
             if mirror == own:
@@ -148,7 +149,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "its certificate is not trusted, or it does not speak TLS"
     if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy lets nothing through"
+        return "the proxy blocked the connection"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return masked(str(error)) or type(error).__name__
@@ -157,7 +158,7 @@ def _reason(error: Exception) -> str:
 def _read_folder(name: str, digest: str, folder: Path) -> bytes:
     if not folder.is_dir():
         raise UserError(
-            f"MNIST_MIRROR: {masked(str(folder))} is no folder. Set it to a folder or an http(s) URL, or unset it."
+            f"MNIST_MIRROR: {masked(str(folder))} is not a folder. Set it to a folder or an http(s) URL, or unset it."
         )
     for path in (folder / f"{name}.gz", folder / name):
         if path.is_file():
@@ -177,28 +178,28 @@ def _download(name: str, digest: str, mirror: str, downloader: Downloader) -> by
     )
     path = Path(files.fetch(f"{name}.gz", downloader=partial(_download_bounded, timeout=downloader.timeout_seconds)))
     try:
-        return _verified(path.read_bytes(), digest, f"{name}.gz of {masked(mirror)}", compressed=True)
+        return _verified(path.read_bytes(), digest, f"{name}.gz from {masked(mirror)}", compressed=True)
     except WrongBytes:
         path.unlink()
         raise
 
 
 def _download_bounded(url: str, output: str, mirror: pooch.Pooch, timeout: float) -> None:
-    """pooch's own download, which ends where a mirror sends on and on, or says that it gives nothing."""
+    """Download with pooch, but stop if a mirror sends too much, and raise `Refused` where a retry would not help."""
 
     class Bounded(io.FileIO):
         def write(self, data: Any) -> int:
             if self.tell() + len(data) > MAX_BYTES:
-                raise WrongBytes(f"{masked(url)}: sends more than {MAX_BYTES} bytes.")
+                raise WrongBytes(f"{masked(url)}: sent more than {MAX_BYTES} bytes.")
             return super().write(data)
 
     with Bounded(output, "w") as file:
         try:
             pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=timeout)(url, file, mirror)
         except requests.HTTPError as error:
-            if error.response.status_code in FOR_NOW or error.response.status_code >= 500:
+            if error.response.status_code in TRANSIENT or error.response.status_code >= 500:
                 raise
-            raise Refused(_reason(error)) from None  # pooch tries none of our errors again
+            raise Refused(_reason(error)) from None  # pooch does not retry on our own exceptions
         except (requests.TooManyRedirects, requests.exceptions.InvalidURL) as error:
             raise Refused(masked(str(error))) from None
 
@@ -208,14 +209,14 @@ def _without_secrets(record: logging.LogRecord) -> bool:
     return True
 
 
-pooch.get_logger().addFilter(_without_secrets)  # it tells whole addresses
+pooch.get_logger().addFilter(_without_secrets)  # pooch logs full URLs, including any credentials
 
 
 def gunzip(data: bytes, name: str) -> bytes:
-    """Decompress one gzip member, refusing more than `MAX_BYTES`.
+    """Decompress a single gzip member of at most `MAX_BYTES`.
 
     Raises:
-        WrongBytes: no gzip, cut short, followed by other bytes, or too large.
+        WrongBytes: the data are not gzip, are truncated, have trailing bytes, or are too large.
     """
     stream = zlib.decompressobj(wbits=31)
     try:
@@ -225,14 +226,17 @@ def gunzip(data: bytes, name: str) -> bytes:
     if stream.unconsumed_tail:
         raise WrongBytes(f"{name}: decompresses to more than {MAX_BYTES} bytes.")
     if not stream.eof:
-        raise WrongBytes(f"{name}: the gzip file is cut short after {len(data)} bytes.")
+        raise WrongBytes(f"{name}: the gzip file is truncated after {len(data)} bytes.")
     if stream.unused_data:
         raise WrongBytes(f"{name}: {len(stream.unused_data)} byte(s) follow the gzip data.")
     return plain
 
 
 def _verified(data: bytes, digest: str, where: str, *, compressed: bool) -> bytes:
-    """The decompressed bytes; `data` itself where a mirror or the transfer has decompressed what was called so."""
+    """Return the decompressed bytes, checked against `digest`.
+
+    Some mirrors and transfers decompress a `.gz` file on the way; `data` that already match are returned as they are.
+    """
     if compressed and sha256(data) != digest:
         data = gunzip(data, where)
     found = sha256(data)
@@ -246,7 +250,7 @@ def mnist_splits(files: Mapping[str, bytes]) -> tuple[Split, Split]:
 
     Raises:
         IdxError: a file is malformed.
-        UserError: images and labels differ in number, or a label is above 9.
+        UserError: the numbers of images and labels differ, or a label is above 9.
     """
     return _parse_split(files, "train"), _parse_split(files, "t10k")
 
@@ -263,7 +267,9 @@ def _parse_split(files: Mapping[str, bytes], prefix: str) -> Split:
 
 
 def digits_splits() -> tuple[Split, Split]:
-    """scikit-learn's 1,797 handwritten digits, 8x8, enlarged to 20x20 and set in 28x28 as MNIST's are; train and test.
+    """Load scikit-learn's 1,797 handwritten digits as (train, test).
+
+    They are 8x8 images, enlarged to 20x20 and padded to 28x28 as in MNIST.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, https://doi.org/10.24432/C50P49.
     """
@@ -277,7 +283,7 @@ def digits_splits() -> tuple[Split, Split]:
 
 
 def raw_bytes(train: Split, test: Split) -> dict[str, bytes]:
-    """The two splits as IDX files under MNIST's names."""
+    """Encode the two splits as IDX files under MNIST's names."""
     return {
         f"{prefix}-{kind}-ubyte": encode_idx(array.astype(np.uint8))
         for prefix, split in (("train", train), ("t10k", test))

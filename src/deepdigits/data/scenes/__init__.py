@@ -1,1 +1,1 @@
-"""Scenes of several digits, composed from single ones."""
+"""Scenes of several digits, composed from single-digit images."""

@@ -1,4 +1,4 @@
-"""Section `compose`."""
+"""The `compose` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from deepdigits.core.sections import Fraction, Section, Seed
 
 
 class SceneCounts(Section):
-    """Scenes composed of each split's digits; those of `stress`, which only the detector is tried on, of test's."""
+    """Number of scenes to compose from the digits of each split.
+
+    `stress` scenes use digits of the test split; only the detector is evaluated on them.
+    """
 
     train: Annotated[int, Field(ge=50, le=200_000)]
     validation: Annotated[int, Field(ge=20, le=50_000)]
@@ -19,7 +22,7 @@ class SceneCounts(Section):
 
 
 class Digits(Section):
-    """How many digits a scene has."""
+    """The number of digits in a scene."""
 
     least: Annotated[int, Field(ge=1, le=32)]
     most: Annotated[int, Field(ge=1, le=32)]
@@ -32,7 +35,7 @@ class Digits(Section):
 
 
 class Scale(Section):
-    """Size of a digit over that in MNIST."""
+    """The size of a digit relative to its size in MNIST."""
 
     smallest: Annotated[float, Field(ge=0.5, le=6)]
     largest: Annotated[float, Field(ge=0.5, le=6)]
@@ -45,7 +48,7 @@ class Scale(Section):
 
 
 class SceneStyle(Section):
-    """What a scene looks like. Size in pixels, brightness of pixels in 0 to 1."""
+    """The appearance of a scene. `size` is in pixels, brightness in [0, 1]."""
 
     size: Annotated[int, Field(ge=64, le=512, multiple_of=4)]
     digits: Digits

@@ -1,4 +1,4 @@
-"""What the scenes are: name, origin, counts and hashes."""
+"""The scene manifest: name, origin, counts and hashes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ import numpy as np
 from deepdigits.core.files import sha256
 from deepdigits.data.scenes.scenes import Scenes
 
-# Scenes by the split whose digits they are composed of.
+# Which split's digits each set of scenes is composed from.
 ORIGINS = {"train": "train", "validation": "validation", "test": "test", "stress": "test"}
 
 
 def describe_scenes(manifest: Mapping[str, Any], composed: Mapping[str, Scenes]) -> dict[str, Any]:
-    """The manifest of the scenes; `manifest` is that of the images they are made from.
+    """Build the manifest of the scenes; `manifest` describes the images they are composed from.
 
-    `sha256` names the whole: equal values mean equal scenes, boxes and masks in equal order in every split.
+    `sha256` identifies the whole dataset: equal values mean equal scenes, boxes and masks, in the same order, in every
+    split.
     """
     splits = {name: _describe(scenes) for name, scenes in composed.items()}
     content = {name: entry["arrays_sha256"] for name, entry in splits.items()}
@@ -34,7 +35,7 @@ def describe_scenes(manifest: Mapping[str, Any], composed: Mapping[str, Scenes])
 
 
 def arrays_sha256(scenes: Scenes) -> dict[str, str]:
-    """The SHA-256 of each array's values."""
+    """Return the SHA-256 of each array's values."""
     arrays = {field.name: np.ascontiguousarray(getattr(scenes, field.name)) for field in fields(Scenes)}
     return {name: sha256(array.tobytes()) for name, array in arrays.items()}
 

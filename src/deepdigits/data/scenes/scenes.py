@@ -1,4 +1,4 @@
-"""Scenes of several digits, composed from the images of one split, with boxes and masks that are known exactly."""
+"""Compose scenes of several digits from the images of one split, with exact ground-truth boxes and masks."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from deepdigits.core.pixels import to_bytes
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.scenes.config import SceneStyle
 
-INK = 0.5  # of a digit's own ink: where it covers more than this, a pixel belongs to the digit
-LEAST_AREA = 12  # pixels; a digit with fewer is not placed
-TRIES = 25  # to place one digit where it overlaps no other too much
-FRAGMENT = 8  # pixels
-SCENES_AT_ONCE = 100  # that a network answers for: a scene has nine times the pixels of a digit
+INK = 0.5  # a pixel belongs to a digit if the digit's own ink exceeds this there
+LEAST_AREA = 12  # pixels; smaller digits are not placed
+TRIES = 25  # attempts to place one digit without too much overlap
+FRAGMENT = 8  # side in pixels
+SCENES_AT_ONCE = 100  # batch size for inference: a scene has nine times the pixels of a digit
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes and what is in them; one entry per digit in `scene` to `sources`, ordered by scene, then from below to
-    above.
+    """`n` scenes and the `m` digits in them.
+
+    The arrays from `scene` to `sources` have one entry per digit, ordered by scene, then from bottom to top layer.
 
     Attributes:
-        images: uint8 `(n, size, size)`, dark 0 to bright 255.
-        semantic: uint8 `(n, size, size)`; 0 background, else 1 + the digit that lies uppermost there.
-        instances: uint8 `(n, size, size)`, uint32 where a scene may have more than 8 digits; bit k is set where the
-            scene's digit k has ink, also where another covers it.
+        images: uint8 `(n, size, size)`, from 0 (dark) to 255 (bright).
+        semantic: uint8 `(n, size, size)`; 0 for background, otherwise 1 + the topmost digit.
+        instances: uint8 `(n, size, size)`, or uint32 if a scene can have more than 8 digits; bit k is set where the
+            scene's digit k has ink, even where another digit covers it.
         scene: int64 `(m,)`, the row of the scene.
-        boxes: int64 `(m, 4)`, COCO's x, y, width, height in pixels: the least box around the digit's ink.
+        boxes: int64 `(m, 4)`, COCO's x, y, width, height in pixels: the tight bounding box of the digit's ink.
         labels: int64 `(m,)`, 0 to 9.
-        sources: int64 `(m,)`, the row of the digit in its split.
+        sources: int64 `(m,)`, the row of the source image in its split.
     """
 
     images: np.ndarray
@@ -53,11 +54,13 @@ class Scenes:
 
 
 def compose(split: Split, count: int, style: SceneStyle, seed: Sequence[int]) -> Scenes:
-    """Draw `count` scenes of digits from `split`. Each scene has a random stream of its own, by (seed, row): the same
-    scene comes out whatever other scenes are drawn.
+    """Compose `count` scenes of digits from `split`.
 
-    A digit that finds no place within `TRIES` is left out, so a crowded scene may have fewer digits than were drawn
-    for it.
+    Each scene has its own random stream, seeded with (seed, row), so a scene does not depend on which others are
+    composed.
+
+    A digit that cannot be placed within `TRIES` attempts is left out, so a crowded scene may have fewer digits than
+    were drawn for it.
     """
     streams = [np.random.default_rng([*seed, row]) for row in range(count)]
     numbers = np.array([rng.integers(style.digits.least, style.digits.most + 1) for rng in streams])
@@ -70,7 +73,7 @@ def compose(split: Split, count: int, style: SceneStyle, seed: Sequence[int]) ->
     return Scenes(
         images=np.stack([one.image for one in drawn]),
         semantic=np.stack(
-            [_uppermost(one.instances, labels[rows[one.kept]]) for rows, one in zip(parts, drawn, strict=True)]
+            [_topmost(one.instances, labels[rows[one.kept]]) for rows, one in zip(parts, drawn, strict=True)]
         ),
         instances=np.stack([one.instances for one in drawn]),
         scene=np.repeat(np.arange(count), [len(one.kept) for one in drawn]),
@@ -81,18 +84,18 @@ def compose(split: Split, count: int, style: SceneStyle, seed: Sequence[int]) ->
 
 
 def _warp(images: np.ndarray, streams: list[np.random.Generator], numbers: np.ndarray, style: SceneStyle) -> np.ndarray:
-    """Each digit scaled and turned by its scene's stream: float32 `(m, side, side)` in 0 to 1, its middle kept."""
+    """Scale and rotate each digit about its centre with its scene's stream: float32 `(m, side, side)` in [0, 1]."""
     amounts = np.concatenate([rng.uniform(size=(n, 2)) for rng, n in zip(streams, numbers, strict=True)])
     scale = style.scale.smallest + amounts[:, 0] * (style.scale.largest - style.scale.smallest)
     angle = np.radians(style.rotate_degrees) * (2 * amounts[:, 1] - 1)
     side = 2 * math.ceil(0.6 * images.shape[1] * style.scale.largest)
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    # Rounded, since processors give different last digits; what follows is equal on all x86-64.
-    back = np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2).round(9)
-    middle = (images.shape[1] - 1) / 2 - back.sum(axis=2) * (side - 1) / 2
+    # Rounded because the last digits vary between processors. From here on, results are equal on every x86-64 CPU.
+    inverse = np.stack([cos, sin, -sin, cos], axis=1).reshape(-1, 2, 2).round(9)
+    offsets = (images.shape[1] - 1) / 2 - inverse.sum(axis=2) * (side - 1) / 2
     patches = np.empty((len(images), side, side), np.float32)
-    for image, turn, corner, patch in zip(images / np.float32(255), back, middle, patches, strict=True):
-        affine_transform(image, turn, corner, patch.shape, patch, order=1, mode="grid-constant")
+    for image, matrix, offset, patch in zip(images / np.float32(255), inverse, offsets, patches, strict=True):
+        affine_transform(image, matrix, offset, patch.shape, patch, order=1, mode="grid-constant")
     return patches
 
 
@@ -100,7 +103,7 @@ def _warp(images: np.ndarray, streams: list[np.random.Generator], numbers: np.nd
 class _Drawn:
     image: np.ndarray  # uint8 (size, size)
     instances: np.ndarray  # uint8 (size, size)
-    kept: list[int]  # which of the digits found a place
+    kept: list[int]  # which digits could be placed
     boxes: np.ndarray  # int (kept, 4)
 
 
@@ -131,10 +134,10 @@ def _draw(rng: np.random.Generator, patches: np.ndarray, split: Split, style: Sc
 
 
 def _background(rng: np.random.Generator, split: Split, style: SceneStyle) -> np.ndarray:
-    """Slow shading, and on it fragments of digits, `(size, size)` in 0 to 1."""
+    """Smooth shading with fragments of digits on top, `(size, size)` in [0, 1]."""
     size = style.size
     place = np.linspace(0, 3, size)
-    blend = np.clip(1 - np.abs(place[:, None] - np.arange(4)), 0, 1)  # bilinear between 4 x 4 values
+    blend = np.clip(1 - np.abs(place[:, None] - np.arange(4)), 0, 1)  # bilinear interpolation of 4 x 4 values
     canvas = style.brightest_background * blend @ rng.uniform(size=(4, 4)) @ blend.T
     for _ in range(rng.integers(style.fragments + 1)):
         source = split.images[rng.integers(len(split))] / 255
@@ -147,7 +150,7 @@ def _background(rng: np.random.Generator, split: Split, style: SceneStyle) -> np
 
 
 def _ink_box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, width and height of what is true; all 0 where nothing is."""
+    """Left, top, width and height of the true pixels; all 0 if there are none."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     if len(rows) == 0:
         return 0, 0, 0, 0
@@ -155,15 +158,15 @@ def _ink_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _overlap(patch: np.ndarray, left: int, top: int, size: int) -> tuple[tuple[slice, slice], np.ndarray]:
-    """Where a patch with its corner at (left, top) lies on the canvas, and the part of it that does."""
+    """The region of the canvas that a patch with its corner at (left, top) covers, and the part of the patch in it."""
     side = len(patch)
     rows = slice(max(top, 0), min(top + side, size))
     columns = slice(max(left, 0), min(left + side, size))
     return (rows, columns), patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
 
 
-def _uppermost(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """1 + the label of the highest bit that is set, 0 where none is."""
+def _topmost(instances: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """1 + the label of the highest bit set, or 0 if no bit is set."""
     found = np.zeros(instances.shape, np.uint8)
     for number, label in enumerate(labels):
         found[instances >> number & 1 == 1] = 1 + label
@@ -180,7 +183,7 @@ def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def detection_targets(scenes: Scenes) -> np.ndarray:
-    """The digits of each scene as float32 `(n, places, 5)`: label, x, y, width, height; an empty place is all -1."""
+    """The digits of each scene as float32 `(n, slots, 5)`: label, x, y, width, height; an empty slot is all -1."""
     counts = np.bincount(scenes.scene, minlength=len(scenes))
     targets = np.full((len(scenes), counts.max(initial=1), 5), -1, np.float32)
     numbers = numbers_in_scene(scenes.scene)
@@ -190,7 +193,7 @@ def detection_targets(scenes: Scenes) -> np.ndarray:
 
 
 def numbers_in_scene(scene: np.ndarray) -> np.ndarray:
-    """The number of each digit within its scene, from 0: int64 `(m,)` for rows of scenes `(m,)`, ascending."""
+    """The index of each digit within its scene, from 0: int64 `(m,)`, given ascending scene rows `(m,)`."""
     return np.arange(len(scene)) - np.searchsorted(scene, scene)
 
 
@@ -202,7 +205,7 @@ def load_scenes(path: Path) -> Scenes:
     """Read what `save_scenes` wrote.
 
     Raises:
-        UserError: the file is missing or damaged.
+        UserError: the file is missing or corrupt.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -210,4 +213,4 @@ def load_scenes(path: Path) -> Scenes:
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run: dvc repro compose") from None
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}). Run: dvc repro --force compose") from None
+        raise UserError(f"{path} is corrupt ({error}). Run: dvc repro --force compose") from None

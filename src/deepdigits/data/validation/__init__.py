@@ -1,1 +1,1 @@
-"""What the data must meet before anything is trained on them."""
+"""Data validation: the expectations that the data must meet before training."""

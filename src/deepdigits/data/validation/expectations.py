@@ -1,4 +1,4 @@
-"""The Great Expectations suites that the data must meet before anything is trained."""
+"""The Great Expectations suites that the data must pass before training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepdigits.data.config import Band, Bands
 from deepdigits.data.digits.splits import SPLITS
 
 FRAMES = ("images", "splits", "classes")
-# What is left of Bootstrap's look, enough to read the page without a network.
+# A minimal substitute for Bootstrap's style sheet, so that the page is readable offline.
 PAGE_STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#222}
 table{border-collapse:collapse;width:100%;margin:.5rem 0 1.5rem}td,th{border:1px solid #ddd;
@@ -37,7 +37,7 @@ ROW_NAMES = {"images": ["image"], "splits": ["split"], "classes": ["split", "lab
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one expectation found. `rows` names the first rows that broke it, in the frame's own terms."""
+    """The result of one expectation. `rows` identifies the first rows that violate it, by the frame's own columns."""
 
     frame: str
     name: str
@@ -63,13 +63,13 @@ class Verdict:
 
 
 def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list[Any]]:
-    """The suite of each frame of `deepdigits.data.validation.frame`. A failure is reported by its description."""
+    """The suite for each frame in `deepdigits.data.validation.frame`. Failures are reported by description."""
     centered = 1 - max_off_center_fraction
     return {
         "images": [
             gxe.ExpectTableColumnsToMatchSet(
                 column_set=list(IMAGE_COLUMNS),
-                description="the frame has exactly its columns",
+                description="the frame has exactly the expected columns",
             ),
             gxe.ExpectColumnValuesToBeInSet(
                 column="split", value_set=list(SPLITS), description="every image is in train, validation or test"
@@ -93,7 +93,7 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
             _within("center_row", bands.center, "digits are centred vertically (centre of mass)", mostly=centered),
             _within("center_column", bands.center, "digits are centred horizontally (centre of mass)", mostly=centered),
             gxe.ExpectColumnValuesToBeUnique(
-                column="sha256", description="no image stands twice, in one split or across splits"
+                column="sha256", description="no image appears twice, within or across splits"
             ),
         ],
         "splits": [
@@ -106,17 +106,17 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
             gxe.ExpectColumnValuesToBeBetween(
                 column="disagreement",
                 max_value=bands.max_label_disagreement,
-                description="labels fit their images (share whose nearest image in train has another label)",
+                description="labels fit their images (share whose nearest image in train has a different label)",
             ),
         ],
         "classes": [
-            gxe.ExpectTableRowCountToEqual(value=30, description="every split is described for all ten digits"),
+            gxe.ExpectTableRowCountToEqual(value=30, description="every split has a row for each of the ten digits"),
             gxe.ExpectColumnValuesToBeBetween(column="count", min_value=1, description="every digit is in every split"),
             _within("share", bands.class_share, "classes are balanced (share of each digit in its split)"),
             gxe.ExpectColumnValuesToBeBetween(
                 column="shift",
                 max_value=bands.max_class_shift,
-                description="each digit looks alike in all splits (mean image against train's)",
+                description="each digit looks the same in all splits (mean image against train's)",
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="separation",
@@ -133,9 +133,9 @@ def check(
     row_names: Mapping[str, list[str]],
     example_count: int,
 ) -> Verdict:
-    """Hold each frame against its suite; `row_names` are the columns that name a row to a person.
+    """Validate each frame against its suite; `row_names` are the columns that identify a row to a reader.
 
-    An expectation that cannot be evaluated, for instance because its column is missing, has failed.
+    An expectation that cannot be evaluated, for example because its column is missing, counts as failed.
     """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
@@ -169,9 +169,9 @@ def _outcome(frame: str, item: Any, row_names: list[str], example_count: int) ->
     if errors:
         observed = f"could not be evaluated: {errors[0]}"
     elif "unexpected_count" in found:
-        observed = f"{found['unexpected_count']} of {found.get('element_count', 'all')} rows break it"
+        observed = f"{found['unexpected_count']} of {found.get('element_count', 'all')} rows violate it"
         if found.get("partial_unexpected_list"):
-            observed += f", for instance {found['partial_unexpected_list'][0]}"
+            observed += f", e.g. {found['partial_unexpected_list'][0]}"
     else:
         observed = f"observed {found.get('observed_value')}"
     rows = [{key: row[key] for key in row_names} for row in found.get("unexpected_index_list", [])]
@@ -184,7 +184,7 @@ def _exceptions(info: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _page(name: str, result: ExpectationSuiteValidationResult) -> str:
-    """One page of GX's own Data Docs, from plain JSON numbers, since its renderer stumbles over numpy's."""
+    """Render one page of GX's own Data Docs, from plain JSON numbers because its renderer fails on numpy's."""
     plain = copy.deepcopy(result.to_json_dict())
     for item in plain["results"]:
         found = item["result"]
@@ -204,7 +204,7 @@ def _page(name: str, result: ExpectationSuiteValidationResult) -> str:
 
 
 def _self_contained(page: str) -> str:
-    """Drop what GX's page loads from other hosts (styles, scripts, a logo with the time in its address)."""
+    """Remove everything GX's page loads from other hosts (styles, scripts, a logo with a timestamp in its URL)."""
     page = re.sub(r"<script[^>]*src=\"https?://[^>]*>\s*</script>", "", page)
     page = re.sub(r"<link\b[^>]*>|<img\b[^>]*https?://[^>]*>", "", page)
     return page.replace("</head>", f"<style>{PAGE_STYLE}</style></head>", 1)

@@ -1,4 +1,4 @@
-"""What is measured of the images before anything is trained on them: three pandas frames."""
+"""The three pandas frames of image statistics that are validated before training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ CHUNK = 10_000
 
 
 def image_frame(splits: Mapping[str, Split]) -> pd.DataFrame:
-    """One row per image.
+    """Build a frame with one row per image.
 
-    Columns: `image` (split/index), `split`, `index`, `label`; of the pixels, 0 to 255: `mean`, `std`, `low`, `high`,
-    and `ink` (share above 127); `top`, `bottom`, `left`, `right` (the box around all non-zero pixels, -1 if blank);
-    `center_row`, `center_column` (centre of mass, -1 if blank); `sha256` of the pixels.
+    Columns: `image` (split/index), `split`, `index`, `label`; pixel statistics on the 0 to 255 scale: `mean`, `std`,
+    `low`, `high`, and `ink` (share above 127); `top`, `bottom`, `left`, `right` (bounding box of all non-zero pixels,
+    -1 if blank); `center_row`, `center_column` (centre of mass, -1 if blank); `sha256` of the pixels.
     """
     return pd.concat([_split_frame(name, split) for name, split in splits.items()], ignore_index=True)
 
@@ -65,8 +65,11 @@ def _measure(images: np.ndarray) -> pd.DataFrame:
 def split_frame(
     images: pd.DataFrame, expected_counts: Mapping[str, int], disagreement: Mapping[str, float]
 ) -> pd.DataFrame:
-    """One row per split: `count`, `expected_count`, mean of `mean`, pooled pixel `std`, mean of `ink`, and
-    `disagreement` as `deepdigits.data.validation.neighbours` measures it."""
+    """Build a frame with one row per split.
+
+    Columns: `count`, `expected_count`, mean of `mean`, pooled pixel `std`, mean of `ink`, and `disagreement` as
+    measured by `deepdigits.data.validation.neighbours`.
+    """
     grouped = images.assign(square=images["std"] ** 2 + images["mean"] ** 2).groupby("split", sort=False)
     frame = grouped.agg(count=("label", "size"), mean=("mean", "mean"), square=("square", "mean"), ink=("ink", "mean"))
     frame = frame.reindex(list(expected_counts)).fillna({"count": 0}).astype({"count": int})
@@ -77,29 +80,30 @@ def split_frame(
 
 
 def class_frame(splits: Mapping[str, Split]) -> pd.DataFrame:
-    """One row per split and digit, also where there is no image of it.
+    """Build a frame with one row per split and digit, including digits without images.
 
-    Columns: `split`, `label`, `count`, `share` (of the split), `shift` and `separation`: root mean square pixel
-    difference, 0 to 255, of the class's mean image from the same class's in train, and from the most similar
-    other class's in its own split. A class without images has shift 255 and separation 0.
+    Columns: `split`, `label`, `count`, `share` (of the split), `shift` and `separation`. The last two are
+    root-mean-square pixel differences, 0 to 255, between the class's mean image and another one: for `shift`, that of
+    the same class in train; for `separation`, that of the most similar other class in the same split. A class without
+    images has shift 255 and separation 0.
     """
     means = {name: _class_means(split) for name, split in splits.items()}
     rows = []
     for name, split in splits.items():
         counts = np.bincount(split.labels, minlength=10)[:10]
-        apart = np.sqrt(((means[name][:, None] - means[name][None]) ** 2).mean(axis=2))
-        np.fill_diagonal(apart, np.inf)
+        distances = np.sqrt(((means[name][:, None] - means[name][None]) ** 2).mean(axis=2))
+        np.fill_diagonal(distances, np.inf)
         shift = np.sqrt(((means[name] - means["train"]) ** 2).mean(axis=1))
         for digit in range(10):
-            there = counts[digit] > 0 and np.isfinite(shift[digit])
-            separation = np.nanmin(apart[digit]) if there else 0.0
+            present = counts[digit] > 0 and np.isfinite(shift[digit])
+            separation = np.nanmin(distances[digit]) if present else 0.0
             rows.append(
                 {
                     "split": name,
                     "label": digit,
                     "count": int(counts[digit]),
                     "share": counts[digit] / max(1, len(split)),
-                    "shift": float(shift[digit]) if there else 255.0,
+                    "shift": float(shift[digit]) if present else 255.0,
                     "separation": float(separation),
                 }
             )
@@ -107,7 +111,7 @@ def class_frame(splits: Mapping[str, Split]) -> pd.DataFrame:
 
 
 def _class_means(split: Split) -> np.ndarray:
-    """Mean image per digit, `(10, 784)`; NaN where a digit has none."""
+    """Mean image per digit, `(10, 784)`; NaN for a digit without images."""
     means = np.full((10, 784), np.nan)
     for digit in range(10):
         chosen = split.images[split.labels == digit]

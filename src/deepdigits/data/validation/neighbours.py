@@ -1,4 +1,4 @@
-"""Do labels fit their images? Each image is asked for the one that looks most like it."""
+"""Check whether labels fit their images by comparing each image with its nearest neighbour in train."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from deepdigits.data.digits.splits import Split
 
-SAMPLE = 2500  # images of a split that are asked: enough to see two wrong labels in a hundred, in a few seconds
+SAMPLE = 2500  # images checked per split: enough to detect 2 % wrong labels, within a few seconds
 CHUNK = 500
 
 
 def label_disagreement(splits: Mapping[str, Split]) -> dict[str, float]:
-    """The share of each split's images, 0 to 1, whose nearest image in train, itself aside, has another label.
+    """The share of each split's images, 0 to 1, whose nearest other image in train has a different label.
 
-    Wrong labels in a share `e` of either add about `e` to it. It is the same on every processor: distances are those of
-    sums of 2x2 pixels, whole numbers which double precision holds exactly.
+    Mislabelling a share `e` of the split or of train raises it by about `e`. The result is the same on every processor:
+    distances are computed on sums of 2x2 pixels, which are integers that double precision represents exactly.
     """
     train = splits["train"]
     known = _coarse(train.images)
@@ -36,6 +36,6 @@ def _disagreement(split: Split, train: Split, known: np.ndarray, squares: np.nda
 
 
 def _coarse(images: np.ndarray) -> np.ndarray:
-    """uint8 `(n, 28, 28)` to float64 `(n, 196)`: the sums of 2x2 pixels."""
+    """Sum blocks of 2x2 pixels: uint8 `(n, 28, 28)` -> float64 `(n, 196)`."""
     sums = images.reshape(len(images), 14, 2, 14, 2).sum(axis=(2, 4), dtype=np.float64)
     return np.asarray(sums.reshape(len(images), 196))

@@ -1,4 +1,4 @@
-"""The Great Expectations suites that the scenes must meet before anything is trained on them."""
+"""The Great Expectations suites that the scenes must pass before training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROW_NAMES = {"digits": ["digit"], "scenes": ["scene"], "scene_splits": ["split"]
 
 
 def scene_expectations() -> dict[str, list[Any]]:
-    """The suite of each frame of `deepdigits.data.validation.scene_frame`. A failure is reported by its description."""
+    """The suite for each frame in `deepdigits.data.validation.scene_frame`. Failures are reported by description."""
     return {
         "digits": [
             gxe.ExpectColumnValuesToBeInSet(
@@ -28,7 +28,7 @@ def scene_expectations() -> dict[str, list[Any]]:
                 column="area", min_value=LEAST_AREA, description="every digit has a mask (12 pixels or more)"
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="box_error", max_value=0, description="every box is the least one around the digit's mask"
+                column="box_error", max_value=0, description="every box is the tightest one around the digit's mask"
             ),
             gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A="most_overlap",
@@ -48,7 +48,7 @@ def scene_expectations() -> dict[str, list[Any]]:
                 column_A="most",
                 column_B="digits",
                 or_equal=True,
-                description="no scene has more digits than it may have",
+                description="no scene has more digits than allowed",
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="mask_mismatch",
@@ -58,7 +58,7 @@ def scene_expectations() -> dict[str, list[Any]]:
             gxe.ExpectColumnValuesToBeBetween(
                 column="std", min_value=3, description="no scene is blank (pixel deviation of 3 or more)"
             ),
-            gxe.ExpectColumnValuesToBeUnique(column="sha256", description="no scene stands twice"),
+            gxe.ExpectColumnValuesToBeUnique(column="sha256", description="no scene appears twice"),
         ],
         "scene_splits": [
             gxe.ExpectColumnPairValuesToBeEqual(
@@ -70,7 +70,7 @@ def scene_expectations() -> dict[str, list[Any]]:
                 column="least_share", min_value=0.05, description="no digit is rare in a split's scenes"
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="greatest_share", max_value=0.16, description="no digit prevails in a split's scenes"
+                column="greatest_share", max_value=0.16, description="no digit dominates a split's scenes"
             ),
         ],
     }

@@ -1,4 +1,4 @@
-"""What is measured of the scenes before anything is trained on them: three pandas frames."""
+"""The three pandas frames of scene statistics that are validated before training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from deepdigits.data.scenes.scenes import Scenes, box_iou, numbers_in_scene
 def digit_frame(
     scenes: Mapping[str, Scenes], origins: Mapping[str, Split], styles: Mapping[str, SceneStyle]
 ) -> pd.DataFrame:
-    """One row per digit.
+    """Build a frame with one row per digit.
 
-    Columns: `digit` (split/scene/number), `split`, `label`; `width` and `height` of its box, and `margin` (pixels from
-    it to the nearest edge of the scene, below 0 if it reaches over it); `area` of its mask in pixels; `box_error`
-    (largest difference in pixels of a side of the box from that of the mask); `overlap` (highest intersection over
-    union with another box of its scene) and `most_overlap`, which is allowed; `named` (its label is that of the image
-    it was made from); `leaked` (an image of the same pixels was used in the scenes of another split).
+    Columns: `digit` (split/scene/number), `split`, `label`; `width` and `height` of the box, and `margin` (pixels from
+    the box to the nearest edge of the scene, negative if it extends beyond the edge); `area` of the mask in pixels;
+    `box_error` (largest distance in pixels between a side of the box and that side of the mask); `overlap` (highest
+    intersection over union with another box in the scene) and `most_overlap`, the maximum allowed; `named` (whether the
+    label is that of the source image); `leaked` (whether an image with the same pixels was used in the scenes of
+    another split).
     """
     hashes = {name: _hashes(origins[name], one.sources) for name, one in scenes.items()}
     parts = []
@@ -35,11 +36,11 @@ def digit_frame(
 
 
 def scene_frame(scenes: Mapping[str, Scenes], styles: Mapping[str, SceneStyle]) -> pd.DataFrame:
-    """One row per scene.
+    """Build a frame with one row per scene.
 
-    Columns: `scene` (split/row), `split`; `digits`, and `most`, which it may have; of the pixels, 0 to 255, `mean` and
-    `std`; `mask_mismatch` (pixels where semantic and instance masks disagree about whether there is a digit);
-    `sha256` of the pixels.
+    Columns: `scene` (split/row), `split`; `digits`, the number of digits, and `most`, the maximum allowed; `mean` and
+    `std` of the pixels on the 0 to 255 scale; `mask_mismatch` (pixels where semantic and instance masks disagree about
+    whether there is a digit); `sha256` of the pixels.
     """
     parts = []
     for name, one in scenes.items():
@@ -59,8 +60,11 @@ def scene_frame(scenes: Mapping[str, Scenes], styles: Mapping[str, SceneStyle]) 
 
 
 def scene_split_frame(scenes: Mapping[str, Scenes], expected: Mapping[str, int]) -> pd.DataFrame:
-    """One row per split: `split`, `count`, `expected_count`, `digits` (mean per scene), and of the digits' classes the
-    least and greatest share, `least_share` and `greatest_share`."""
+    """Build a frame with one row per split.
+
+    Columns: `split`, `count`, `expected_count`, `digits` (mean per scene), and `least_share` and `greatest_share`, the
+    shares of the rarest and the most frequent digit.
+    """
     rows = []
     for name, one in scenes.items():
         shares = np.bincount(one.labels, minlength=10) / max(1, len(one.labels))
@@ -78,8 +82,10 @@ def scene_split_frame(scenes: Mapping[str, Scenes], expected: Mapping[str, int])
 
 
 def mask_boxes(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
-    """The least box around each digit's instance mask, int64 `(m, 4)`, and the mask's area in pixels `(m,)`; a digit
-    without a mask has the box 0, 0, 0, 0."""
+    """Return the bounding box of each digit's instance mask, int64 `(m, 4)`, and the mask's area in pixels, `(m,)`.
+
+    A digit without a mask has the box 0, 0, 0, 0.
+    """
     numbers = numbers_in_scene(scenes.scene)
     boxes, areas = np.zeros((len(numbers), 4), np.int64), np.zeros(len(numbers), np.int64)
     for number in range(numbers.max(initial=-1) + 1):
@@ -87,10 +93,10 @@ def mask_boxes(scenes: Scenes) -> tuple[np.ndarray, np.ndarray]:
         masks = (scenes.instances[scenes.scene[rows]] >> number & 1).astype(bool)
         areas[rows] = masks.sum(axis=(1, 2))
         for axis, (low, size) in ((1, (0, 2)), (2, (1, 3))):
-            there = masks.any(axis=axis)
-            start = there.argmax(axis=1)
+            ink = masks.any(axis=axis)
+            start = ink.argmax(axis=1)
             boxes[rows, low] = start
-            boxes[rows, size] = np.where(there.any(axis=1), there.shape[1] - there[:, ::-1].argmax(axis=1) - start, 0)
+            boxes[rows, size] = np.where(ink.any(axis=1), ink.shape[1] - ink[:, ::-1].argmax(axis=1) - start, 0)
     return boxes, areas
 
 

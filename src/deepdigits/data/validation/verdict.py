@@ -1,4 +1,4 @@
-"""What the expectations found, for people and for the stages that depend on it."""
+"""The outcome of validation, for readers and for the stages that depend on it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
 
 from deepdigits.core.sections import DatasetName
+from deepdigits.core.templates import render
 from deepdigits.data.config import Subset
 from deepdigits.data.digits.splits import SPLITS, Split
 from deepdigits.data.validation.expectations import Outcome, Verdict
 
-# Images in the canonical training and test sets; a file with fewer or more is not that data set.
+# Number of images in the canonical training and test sets; any other number means a different dataset.
 CANONICAL: dict[DatasetName, tuple[int, int]] = {"mnist": (60_000, 10_000), "digits": (1_437, 360)}
 
 
 def expected_counts(
     name: DatasetName, validation_images: Mapping[DatasetName, int], subset: Subset | None
 ) -> dict[str, int]:
-    """The number of images that each split must have, from what the dataset is and what was asked for."""
+    """The number of images each split must have, given the dataset and the requested subset."""
     train, test = CANONICAL[name]
     validation = validation_images[name]
     whole = {"train": train - validation, "validation": validation, "test": test}
@@ -31,7 +31,7 @@ def expected_counts(
 
 
 def verdict_summary(verdict: Verdict, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON verdict: flat counts for `dvc metrics`, and each expectation with what it found."""
+    """The verdict as JSON: flat counts for `dvc metrics`, and the outcome of each expectation."""
     return {
         "dataset.name": manifest["name"],
         "dataset.sha256": manifest["sha256"],
@@ -46,7 +46,7 @@ def verdict_summary(verdict: Verdict, manifest: Mapping[str, Any]) -> dict[str, 
 
 
 def failure_message(verdict: Verdict, docs: Path, command: str) -> str:
-    """What is wrong, where it is shown, and with what `command` to try again."""
+    """Say what failed, where to see it, and which `command` to run after fixing it."""
     lines = []
     for outcome in verdict.failed:
         lines.append(f"- {outcome.name}: {outcome.observed}")
@@ -54,14 +54,14 @@ def failure_message(verdict: Verdict, docs: Path, command: str) -> str:
             shown = ["/".join(str(value) for value in row.values()) for row in outcome.rows[:5]]
             lines.append(f"  in {outcome.frame}: {', '.join(shown)}")
     return (
-        f"{len(verdict.failed)} of {len(verdict.outcomes)} expectations are not met, so nothing will be trained:\n"
+        f"{len(verdict.failed)} of {len(verdict.outcomes)} expectations failed, so training is blocked:\n"
         + "\n".join(lines)
-        + f"\nSee {docs}/index.html. Mend the data and run: {command}."
+        + f"\nSee {docs}/index.html. Fix the data and run: {command}."
     )
 
 
 def example_rows(outcome: Outcome, splits: Mapping[str, Split], count: int) -> list[tuple[str, int]]:
-    """Images, as (split, index), that show why an expectation failed."""
+    """Pick images, as (split, index), that show why an expectation failed."""
     examples: list[tuple[str, int]] = []
     for row in outcome.rows:
         if "image" in row:
@@ -75,32 +75,11 @@ def example_rows(outcome: Outcome, splits: Mapping[str, Split], count: int) -> l
 
 
 def index_page(verdict: Verdict, pictures: Mapping[str, str], title: str) -> str:
-    """The front page of the Data Docs: every expectation, what was found, and the pictures of failures."""
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(INDEX)
-    return template.render(verdict=verdict, pictures=pictures, title=title, frames=list(verdict.pages))
-
-
-INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Data validation: {{ title }}</title>
-<style>
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1100px;padding:0 1rem;color:#222}
-table{border-collapse:collapse;width:100%}
-td,th{border-bottom:1px solid #ddd;padding:.4rem .6rem;text-align:left;vertical-align:top}
-.pass{color:#18794e}.fail{color:#b42318;font-weight:700}img{max-width:100%}
-</style></head><body>
-<h1>Data validation: {{ title }}</h1>
-<p class="{{ 'pass' if verdict.success else 'fail' }}">
-{{ verdict.outcomes|length - verdict.failed|length }} of {{ verdict.outcomes|length }} expectations are met.
-{{ 'Training may go on.' if verdict.success else 'Nothing will be trained on these data.' }}</p>
-<p>Great Expectations' own page of each frame:
-{% for frame in frames %}<a href="{{ frame }}.html">{{ frame }}</a>{{ ', ' if not loop.last }}{% endfor %}.</p>
-<table><tr><th></th><th>frame</th><th>expectation</th><th>observed</th></tr>
-{% for item in verdict.outcomes|sort(attribute='success') %}
-<tr><td class="{{ 'pass' if item.success else 'fail' }}">{{ 'met' if item.success else 'FAILED' }}</td>
-<td>{{ item.frame }}</td><td>{{ item.name }}</td><td>{{ item.observed }}
-{% if item.rows %}<br>{% for row in item.rows[:10] %}{{ row.values()|join('/') }} {% endfor %}{% endif %}
-{% if item.name in pictures %}<br><img src="{{ pictures[item.name] }}" alt="images that break it">{% endif %}
-</td></tr>
-{% endfor %}
-</table></body></html>
-"""
+    """Render the front page of the Data Docs: every expectation, its outcome, and images of the failures."""
+    return render(
+        "data/validation/index.html.j2",
+        verdict=verdict,
+        pictures=pictures,
+        title=title,
+        frames=list(verdict.pages),
+    )

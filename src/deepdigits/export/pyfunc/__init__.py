@@ -1,1 +1,1 @@
-"""The code that travels with a registered model: it needs MLflow, NumPy, pandas and ONNX Runtime, nothing of ours."""
+"""The code shipped with a registered model. It needs MLflow, NumPy, pandas and ONNX Runtime, but not this package."""

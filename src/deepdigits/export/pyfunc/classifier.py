@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads this on import
 
 import mlflow
 import numpy as np
@@ -15,7 +15,7 @@ from mlflow.pyfunc.model import PythonModelContext
 class DigitClassifier(mlflow.pyfunc.PythonModel):
     """uint8 images `(n, 28, 28)`, ink 255 -> `label` int64 `(n,)`, `probabilities` float32 `(n, 10)`."""
 
-    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+    _skip_type_hint_validation = True  # the signature is set when the model is logged; without this, MLflow warns
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads this on import
 
 import mlflow
 import numpy as np
@@ -16,10 +16,10 @@ from mlflow.pyfunc.model import PythonModelContext
 class DigitGenerator(mlflow.pyfunc.PythonModel):
     """Columns `digit` (0 to 9) and `seed` (0 or more) -> `images` uint8 `(n, 28, 28)`.
 
-    A seed and a digit always give the same image, whatever else is asked for with them.
+    A seed and a digit always give the same image, whatever else is in the batch.
     """
 
-    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+    _skip_type_hint_validation = True  # the signature is set when the model is logged; without this, MLflow warns
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])

@@ -1,10 +1,10 @@
-"""Loaded by MLflow as code, never as a pickle: images in, all that the network answers out."""
+"""Loaded by MLflow as code, never as a pickle: images in, all outputs of the network out."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads this on import
 
 import mlflow
 import numpy as np
@@ -15,7 +15,7 @@ from mlflow.pyfunc.model import PythonModelContext
 class ImageModel(mlflow.pyfunc.PythonModel):
     """uint8 images `(n, height, width)` -> the outputs of the ONNX file by name."""
 
-    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+    _skip_type_hint_validation = True  # the signature is set when the model is logged; without this, MLflow warns
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])

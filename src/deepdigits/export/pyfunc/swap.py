@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when ONNX Runtime is imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads this on import
 
 import mlflow
 import numpy as np
@@ -16,7 +16,7 @@ from mlflow.pyfunc.model import PythonModelContext
 class SwapModel(mlflow.pyfunc.PythonModel):
     """`images` uint8 `(n, 28, 28)` and `digit` int64 `(n,)`, 0 to 9 -> `swapped` uint8 `(n, 28, 28)`."""
 
-    _skip_type_hint_validation = True  # the signature is given when the model is logged; without this, warnings
+    _skip_type_hint_validation = True  # the signature is set when the model is logged; without this, MLflow warns
 
     def load_context(self, context: PythonModelContext) -> None:
         self.session = onnxruntime.InferenceSession(context.artifacts["onnx"], providers=["CPUExecutionProvider"])

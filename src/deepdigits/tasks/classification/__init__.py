@@ -1,1 +1,1 @@
-"""What the classifiers share."""
+"""Code shared by the classifiers."""

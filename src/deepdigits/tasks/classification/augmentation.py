@@ -1,5 +1,8 @@
-"""Random distortion of a whole batch at once. All functions take and return float32 `(n, 1, height, width)`, ink 1 on
-background 0, and draw from the given generator alone: equal states give equal results."""
+"""Random distortions, applied to a whole batch at once.
+
+All functions take and return float32 `(n, 1, height, width)`, ink 1 on background 0. They draw only from the given
+generator, so equal generator states give equal results.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,16 @@ KERNEL_SIZES = (1, 3, 5, 7)
 
 
 def augment(images: Tensor, generator: torch.Generator, config: Augmentation) -> Tensor:
-    """Move every image a little, and change the texture of `config.textured_fraction` of them."""
+    """Apply a small affine distortion to every image, and change the texture of a share `config.textured_fraction`."""
     moved = random_affine(images, generator, config)
     return random_texture(moved, generator, config.textured_fraction) if config.textured_fraction else moved
 
 
 def random_affine(images: Tensor, generator: torch.Generator, config: Augmentation) -> Tensor:
-    """Rotate, shear, scale and move each image by its own random amount.
+    """Rotate, shear, scale and translate each image by its own random amount.
 
-    Each amount is drawn uniformly within plus or minus its limit in `config`. Sampled bilinearly, 0 where it looks
-    outside the image.
+    Each amount is drawn uniformly within plus or minus its limit in `config`. Sampling is bilinear and reads 0 outside
+    the image.
     """
     count, _, height, width = images.shape
     draws = 2 * torch.rand(5, count, generator=generator) - 1
@@ -32,7 +35,7 @@ def random_affine(images: Tensor, generator: torch.Generator, config: Augmentati
     shear = torch.tan(draws[1] * math.radians(config.shear_degrees))
     scale = 1 + draws[2] * config.scale_fraction
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
-    # grid_sample measures in half-widths: the image spans -1 to 1.
+    # In the coordinates of grid_sample, the image spans -1 to 1.
     move_x = draws[3] * config.translate_pixels * 2 / width
     move_y = draws[4] * config.translate_pixels * 2 / height
     theta = torch.stack([cos, shear * cos - sin, move_x, sin, shear * sin + cos, move_y], dim=1)
@@ -41,11 +44,11 @@ def random_affine(images: Tensor, generator: torch.Generator, config: Augmentati
 
 
 def random_texture(images: Tensor, generator: torch.Generator, fraction: float) -> Tensor:
-    """Change how strokes and background look, not their shape, so that a network learns shape.
+    """Change the texture of strokes and background but not their shape, so that a network learns shape.
 
-    Three changes, each on its own `fraction` of the images: a random convolution, half of the time in a random
-    rectangle alone; gaussian noise of a standard deviation up to 0.4; a random rectangle erased with one grey level.
-    Values may leave 0 to 1.
+    There are three changes, each applied to its own random `fraction` of the images: a random convolution, half of the
+    time only within a random rectangle; Gaussian noise with a standard deviation of up to 0.4; a random rectangle
+    filled with one grey level. Values may leave [0, 1].
     """
     count = len(images)
 
@@ -62,7 +65,7 @@ def random_texture(images: Tensor, generator: torch.Generator, fraction: float) 
 
 
 def random_convolution(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Blend each image with its convolution by a random kernel of 1 to 7 pixels (Xu et al., 2021, arXiv:2007.13003)."""
+    """Blend each image with its convolution by a random 1x1 to 7x7 kernel (Xu et al., 2021, arXiv:2007.13003)."""
     count = len(images)
     sizes = torch.tensor(KERNEL_SIZES)[torch.randint(len(KERNEL_SIZES), (count,), generator=generator)]
     inside = (torch.arange(7) - 3).abs() <= sizes[:, None] // 2
@@ -73,8 +76,10 @@ def random_convolution(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def random_rectangles(count: int, generator: torch.Generator, smallest: float, largest: float) -> Tensor:
-    """Masks bool `(count, 1, 28, 28)`; the half-sides are drawn uniformly from `smallest` to `largest` pixels, the
-    centres from the whole image."""
+    """Draw masks, bool `(count, 1, 28, 28)`.
+
+    Half-sides are uniform between `smallest` and `largest` pixels, centres are uniform over the image.
+    """
     centre = 28 * torch.rand(2, count, 1, generator=generator)
     half = smallest + (largest - smallest) * torch.rand(2, count, 1, generator=generator)
     inside = (torch.arange(28.0) - centre).abs() <= half

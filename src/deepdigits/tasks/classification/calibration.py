@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes a trained classifier as sure as it is right."""
+"""Temperature scaling: calibrate a trained classifier with a single number."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from deepdigits.nn.prediction import predict_batches
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that minimises the negative log-likelihood of held-out images (Guo et al., 2017,
-    arXiv:1706.04599), between 0.05 and 20.
+    """Find the temperature, between 0.05 and 20, that minimises the negative log-likelihood of held-out images.
+
+    See Guo et al., 2017, arXiv:1706.04599.
 
     Args:
         logits: float `(n, classes)`.
@@ -35,5 +36,5 @@ def scaled_loss(logits: np.ndarray, labels: np.ndarray, temperature: float) -> f
 
 
 def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """Class scores float32 `(n, 10)` for uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
+    """Compute logits float32 `(n, 10)` for uint8 images `(n, 28, 28)`. Puts the network in evaluation mode."""
     return predict_batches(network, network, images)

@@ -1,4 +1,4 @@
-"""Two classifiers on the same test images."""
+"""Compare two classifiers on the same test images."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
 from deepdigits.tasks.classification.metrics import contradicted, mcnemar
 from deepdigits.tasks.classification.robustness import selective_accuracy
 
-Answers = Mapping[str, np.ndarray]  # class probabilities (n, 10) by classifier
+Answers = Mapping[str, np.ndarray]  # classifier -> class probabilities (n, 10)
 FGSM = "fgsm."
-Measures = Mapping[str, Mapping[str, float]]  # of the evaluation, by classifier
+Measures = Mapping[str, Mapping[str, float]]  # classifier -> measures from its evaluation
 
 
 def compare(cnn: np.ndarray, rnn: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """How often only one of them is right, by probabilities `(n, 10)`, and the exact McNemar test of that."""
+    """Count how often only one of them is right, and apply the exact McNemar test. Takes probabilities `(n, 10)`."""
     cnn_right, rnn_right = (answers.argmax(axis=1) == labels for answers in (cnn, rnn))
     comparison = mcnemar(cnn_right, rnn_right)
     return {
@@ -32,7 +32,7 @@ def compare(cnn: np.ndarray, rnn: np.ndarray, labels: np.ndarray) -> dict[str, f
 
 
 def save_contradicted(answers: Answers, test: Split, confidence: float, figures: Path) -> None:
-    """Test images for a person to judge: both classifiers are sure that the label is wrong."""
+    """Save test images for a person to review: both classifiers are confident that the label is wrong."""
     rows = contradicted(list(answers.values()), test.labels, confidence)
     captions = [
         f"#{row}: {test.labels[row]}, read as\n"
@@ -44,14 +44,14 @@ def save_contradicted(answers: Answers, test: Split, confidence: float, figures:
 
 
 def save_corruptions(test: Split, seed: int, figures: Path) -> None:
-    """A sheet of each digit under each corruption, one row per corruption."""
+    """Save a grid of each digit under each corruption, one row per corruption."""
     ten = first_of_each_class(test.images, test.labels, 1)
     sheet = np.concatenate([corrupt(ten, corruption, seed) for corruption in sorted(CORRUPTIONS)])
     save_image_grid(sheet, figures / "corruptions.png", columns=10)
 
 
 def save_robustness_of_all(measures: Measures, figures: Path) -> None:
-    """Accuracy by corruption, and under an attack of growing size."""
+    """Plot the accuracy under each corruption, and under an attack of increasing strength."""
     corrupted = {name: {key: found[f"corrupted.{key}"] for key in CORRUPTIONS} for name, found in measures.items()}
     save_robustness(corrupted, figures / "corrupted.png")
     curves = {}
@@ -64,13 +64,13 @@ def save_robustness_of_all(measures: Measures, figures: Path) -> None:
         curves,
         figures / "fgsm.png",
         "Under attack by one gradient step",
-        "epsilon, of pixels in 0 to 1",
+        "epsilon (pixel values in [0, 1])",
         "accuracy",
     )
 
 
 def save_selective(answers: Answers, test: Split, figures: Path) -> None:
-    """Accuracy where the least confident answers are refused."""
+    """Plot the accuracy when the least confident answers are rejected."""
     shares = np.arange(1, len(test) + 1) / len(test)
     shown = shares >= 0.5
     curves = {

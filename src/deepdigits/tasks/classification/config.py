@@ -1,4 +1,4 @@
-"""How the classifiers are trained."""
+"""Training settings shared by the classifiers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Augmentation(Section):
 
 
 class Fit(CycleFit):
-    """How one classifier is trained."""
+    """Training settings of one classifier."""
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Augmentation

@@ -1,9 +1,9 @@
-"""The fifteen corruptions of MNIST-C (Mu and Gilmer, 2019, arXiv:1906.02337), whole batches at a time.
+"""The fifteen corruptions of MNIST-C (Mu and Gilmer, 2019, arXiv:1906.02337), applied to whole batches.
 
-Each is written from its published definition, at the severity that MNIST-C chose. All take images float32
-`(n, 28, 28)` in 0 to 1 and a source of randomness, of which every image draws its own, and return the same shape;
-values may leave 0 to 1 before `corrupt` clips them. The images equal MNIST-C's in kind, not pixel by pixel, since the
-random streams differ.
+Each is implemented from its published definition, at MNIST-C's severity. All take images float32 `(n, 28, 28)` in
+[0, 1] and a random generator, from which every image draws its own values, and return the same shape. Values may leave
+[0, 1] before `corrupt` clips them. The images match MNIST-C's in kind but not pixel by pixel, because the random
+streams differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from deepdigits.core.pixels import to_bytes
 
 SIZE = 28
 CENTRE = (SIZE - 1) / 2
-FOG_MAP = 32  # the power of two from which fog is cut
+FOG_MAP = 32  # side of the fog map, a power of two, from which the image-sized fog is cropped
 COLUMNS = np.arange(SIZE, dtype=np.float64)
 
 Floats = NDArray[np.floating]
@@ -30,24 +30,24 @@ Corruption = Callable[[Floats, np.random.Generator], Floats]
 
 
 def corrupt(images: np.ndarray, name: str, seed: int) -> np.ndarray:
-    """Corrupt uint8 images `(n, 28, 28)` by the corruption `name` of `CORRUPTIONS`; equal seeds give equal images."""
+    """Apply the corruption `name` from `CORRUPTIONS` to uint8 images `(n, 28, 28)`; equal seeds give equal images."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     return to_bytes(CORRUPTIONS[name](images.astype(np.float32) / 255, rng))
 
 
 def shot_noise(images: Floats, rng: np.random.Generator) -> Floats:
-    """Counting few photons: three at full brightness."""
+    """Poisson noise from a low photon count: three at full brightness."""
     return rng.poisson(images * 3.0) / 3.0
 
 
 def impulse_noise(images: Floats, rng: np.random.Generator) -> Floats:
-    """Salt and pepper on 17 % of the pixels, half of each."""
+    """Salt-and-pepper noise on 17 % of the pixels, half of it salt."""
     hit, salt = rng.random(images.shape) < 0.17, rng.random(images.shape) < 0.5
     return np.where(hit, salt, images)
 
 
 def glass_blur(images: Floats, rng: np.random.Generator) -> Floats:
-    """Blur, twice swap half of the pixels with a neighbour, blur."""
+    """Blur, swap half of the pixels with a neighbour, twice, and blur again."""
     blurred = _blur(images, 0.7)
     rows = np.arange(len(images))
     for _ in range(2):
@@ -63,7 +63,7 @@ def glass_blur(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def motion_blur(images: Floats, rng: np.random.Generator) -> Floats:
-    """A one-sided gaussian streak of 21 pixels and sigma 3, within 45 degrees of the horizontal."""
+    """A one-sided Gaussian streak of 21 pixels with sigma 3, within 45 degrees of the horizontal."""
     angle = np.radians(rng.uniform(-45, 45, len(images)))
     steps = np.arange(21)
     weights = np.exp(-(steps**2) / (2 * 3.0**2))
@@ -78,7 +78,7 @@ def motion_blur(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def shear(images: Floats, rng: np.random.Generator) -> Floats:
-    """Shear by 0.4 radians, to either side."""
+    """Shear by 0.4 radians in either direction."""
     angle = 0.4 * _signs(rng, len(images))
     ones = np.ones_like(angle)
     return _warp(images, np.stack([ones, -np.sin(angle), 0 * ones, np.cos(angle)], axis=1))
@@ -90,7 +90,7 @@ def scale(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def rotate(images: Floats, rng: np.random.Generator) -> Floats:
-    """Rotate by 0.4 radians (23 degrees), either way."""
+    """Rotate by 0.4 radians (23 degrees) in either direction."""
     angle = 0.4 * _signs(rng, len(images))
     return _warp(images, np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], axis=1))
 
@@ -101,7 +101,7 @@ def brightness(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def translate(images: Floats, rng: np.random.Generator) -> Floats:
-    """Move by three pixels along both axes."""
+    """Translate by three pixels along each axis."""
     identity = np.tile([1.0, 0, 0, 1], (len(images), 1))
     return _warp(images, identity, 3 * np.stack([_signs(rng, len(images)) for _ in range(2)], axis=1))
 
@@ -113,14 +113,14 @@ def stripe(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def fog(images: Floats, rng: np.random.Generator) -> Floats:
-    """Add three times a plasma fractal and compress to the image's own maximum."""
+    """Add three times a plasma fractal, and rescale to the image's own maximum."""
     brightest = images.max(axis=(1, 2), keepdims=True)
     clouds = _plasma(rng, len(images), decay=1.4)[:, :SIZE, :SIZE]
     return np.asarray((images + 3.0 * clouds) * brightest / (brightest + 3.0))
 
 
 def spatter(images: Floats, rng: np.random.Generator) -> Floats:
-    """Splashes of dark grey where a blurred noise is high."""
+    """Dark grey splashes where blurred noise is high."""
     liquid = _blur(rng.normal(0.65, 0.3, images.shape), 1.0)
     splash = _blur((liquid > 0.65).astype(np.float64), 1.5)
     splash[splash < 0.8] = 0
@@ -128,7 +128,7 @@ def spatter(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def dotted_line(images: Floats, rng: np.random.Generator) -> Floats:
-    """A line from edge to edge, two pixels drawn and two left out."""
+    """A line from edge to edge, alternating two drawn and two skipped pixels."""
     start, end = rng.integers(0, 27, (2, len(images)))
     line = _line(np.zeros(len(images)), start, np.full(len(images), 27.0), end)
     line[:, :, (COLUMNS % 4) < 2] = 0
@@ -136,12 +136,12 @@ def dotted_line(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def zigzag(images: Floats, rng: np.random.Generator) -> Floats:
-    """A zigzag of amplitude two around a line between the columns 2 and 25."""
+    """A zigzag of amplitude two around a line from column 2 to column 25."""
     first_column, last_column, half_period = 2, 25, 2.0
     start = rng.integers(0, 27, len(images))
     end = start + rng.integers(-5, 5, len(images))
     angle = np.arctan((end - start) / (last_column - first_column))
-    length = (last_column - first_column) / np.cos(angle)  # 23.0 to 23.6, so six peaks and a short last piece
+    length = (last_column - first_column) / np.cos(angle)  # 23.0 to 23.6: six peaks and a short last segment
     along = [0 * length, *((2 * peak + 1) * half_period + 0 * length for peak in range(6)), length]
     across = [0 * length, *((-1) ** peak * 2.0 + 0 * length for peak in range(6)), -1 / (length - 20)]
     xs = [first_column + np.cos(angle) * u - np.sin(angle) * v for u, v in zip(along, across, strict=True)]
@@ -153,7 +153,7 @@ def zigzag(images: Floats, rng: np.random.Generator) -> Floats:
 
 
 def canny_edges(images: Floats, rng: np.random.Generator) -> Floats:
-    """The edges alone (Canny, 1986), sigma 1."""
+    """Only the edges (Canny, 1986), with sigma 1."""
     return np.stack([canny(image) for image in images]).astype(np.float32)
 
 
@@ -175,7 +175,7 @@ def _blur(images: Floats, sigma: float) -> Floats:
 
 
 def _warp(images: Floats, matrices: Floats, move: Floats | None = None) -> Floats:
-    """Sample where each output pixel's offset from the centre, (x, y), is taken by `matrices` `(n, 4)` plus `move`."""
+    """Sample each output pixel at its offset (x, y) from the centre, mapped by `matrices` `(n, 4)`, plus `move`."""
     shift = np.zeros((len(images), 2)) if move is None else move / CENTRE
     theta = np.concatenate([matrices.reshape(-1, 2, 2), shift[:, :, None]], axis=2)
     grid = F.affine_grid(torch.from_numpy(theta).float(), [len(images), 1, SIZE, SIZE], align_corners=True)
@@ -184,7 +184,7 @@ def _warp(images: Floats, matrices: Floats, move: Floats | None = None) -> Float
 
 
 def _line(x0: Floats, y0: Floats, x1: Floats, y1: Floats) -> Floats:
-    """Soft lines `(n, 28, 28)`; brightness falls with the vertical distance, to 0 at about 1.5 pixels."""
+    """Soft lines `(n, 28, 28)`; brightness falls with vertical distance and reaches 0 at about 1.5 pixels."""
     slope = (y1 - y0) / (x1 - x0)
     height = y0[:, None] + slope[:, None] * (COLUMNS - x0[:, None])
     distance = np.abs(COLUMNS[None, :, None] - height[:, None, :]).clip(0, 2.3 - 1e-10)
@@ -194,7 +194,7 @@ def _line(x0: Floats, y0: Floats, x1: Floats, y1: Floats) -> Floats:
 
 
 def _plasma(rng: np.random.Generator, count: int, decay: float) -> Floats:
-    """Clouds `(count, 32, 32)` in 0 to 1 by the diamond-square algorithm (Fournier et al., 1982) on a torus."""
+    """Clouds `(count, 32, 32)` in [0, 1] from the diamond-square algorithm (Fournier et al., 1982) on a torus."""
     clouds = np.zeros((count, FOG_MAP, FOG_MAP))
     step, roughness = FOG_MAP, 100.0
     while step >= 2:

@@ -1,4 +1,4 @@
-"""What a classifier is worth on the test images, and pictures of where it errs."""
+"""Evaluate a classifier on the test images, and plot where it fails."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from deepdigits.tasks.classification.robustness import (
 )
 from deepdigits.tasks.config import Evaluate
 
-# Test images whose labels a public relabelling of MNIST found disputed.
+# Test images whose labels are disputed according to a public relabelling of MNIST.
 DISPUTED = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 MNIST_TEST_IMAGES = 10_000
 
 
 def evaluate_classifier(name: str, network: nn.Module, figures: Path, config: Evaluate) -> dict[str, float]:
-    """All measures of one classifier; writes its pictures, and its predictions for `dvc plots`."""
+    """Compute all measures of one classifier; write its figures, and its predictions for `dvc plots`."""
     test = load_split(paths.split_file("test"))
     answers = probabilities(network, test.images)
     measures = {
@@ -55,7 +55,7 @@ def evaluate_classifier(name: str, network: nn.Module, figures: Path, config: Ev
 
 
 def robustness_measures(predict: Predict, test: Split, seed: int) -> dict[str, float]:
-    """Accuracy under each corruption, and the mean and the worst of all."""
+    """Accuracy under each corruption, and the mean and the worst over all corruptions."""
     found = corrupted_accuracy(predict, test.images, test.labels, seed)
     return {
         **{f"corrupted.{key}": value for key, value in found.items()},
@@ -72,7 +72,7 @@ def summary(measures: Mapping[str, Any]) -> str:
 def _answer_measures(
     name: str, network: nn.Module, answers: np.ndarray, test: Split, figures: Path, config: Evaluate
 ) -> dict[str, float]:
-    """Measures of the answers, calibration before and after the temperature among them."""
+    """Measures of the predictions, including calibration before and after temperature scaling."""
     report = classifier_report(answers, test.labels, config.calibration_bins)
     temperature = float(cast(Temperature, network.temperature).value)
     raw = without_temperature(answers, temperature)
@@ -103,7 +103,7 @@ def _answer_measures(
 
 
 def _attack_measures(network: nn.Module, answers: np.ndarray, test: Split, config: Evaluate) -> dict[str, float]:
-    """Under attack, and where the least confident answers are refused."""
+    """Accuracy under attack, and when the least confident answers are rejected."""
     attacked = fgsm_accuracy(network, test.images, test.labels, config.fgsm_epsilons)
     selective = selective_accuracy(answers, test.labels)
     return {
@@ -116,7 +116,7 @@ def _attack_measures(network: nn.Module, answers: np.ndarray, test: Split, confi
 def _explain_mistakes(
     name: str, network: nn.Module, answers: np.ndarray, test: Split, figures: Path, config: Evaluate
 ) -> None:
-    """The most confident mistakes, and for a few of them what the wrong answer hangs on."""
+    """Plot the most confident mistakes and, for a few of them, what the wrong answer depends on."""
     rows = worst_mistakes(answers, test.labels, config.worst_mistakes)
     captions = [
         f"#{row}: {test.labels[row]} read as {answers[row].argmax()}\nat {answers[row].max():.1%}" for row in rows

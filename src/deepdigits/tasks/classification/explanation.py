@@ -1,4 +1,4 @@
-"""What a classifier's answer hangs on."""
+"""Show what a classifier's answer depends on."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ PATCH = 5  # pixels
 
 @torch.inference_mode()
 def occlusion(network: nn.Module, image: np.ndarray, digit: int) -> np.ndarray:
-    """How far the probability of `digit` falls when the 5x5 pixels around each pixel are blanked, float32 `(28, 28)`;
-    negative where it rises (Zeiler and Fergus, 2014, arXiv:1311.2901). `image` is uint8 `(28, 28)`."""
+    """Compute how much the probability of `digit` drops when the 5x5 pixels around each pixel are blanked.
+
+    See Zeiler and Fergus, 2014, arXiv:1311.2901. `image` is uint8 `(28, 28)`; the result is float32 `(28, 28)`,
+    negative where the probability rises.
+    """
     row, column = torch.arange(28)[:, None], torch.arange(28)[None, :]
     centres = torch.cartesian_prod(torch.arange(28), torch.arange(28))
     covered = ((row - centres[:, 0, None, None]).abs() <= PATCH // 2) & (
@@ -28,6 +31,6 @@ def occlusion(network: nn.Module, image: np.ndarray, digit: int) -> np.ndarray:
 
 @torch.inference_mode()
 def probabilities_by_row(network: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Class probabilities float32 `(28, 10)` once the first 1 to 28 rows are known, the rest being blank."""
+    """Class probabilities float32 `(28, 10)` given only the first 1 to 28 rows, with the rest blank."""
     known = torch.tril(torch.ones(28, 28, dtype=torch.bool))[:, None, :, None]
     return np.asarray(network(to_unit(torch.from_numpy(image)[None]) * known).softmax(dim=1).numpy())

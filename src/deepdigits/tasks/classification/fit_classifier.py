@@ -1,4 +1,4 @@
-"""Training a classifier for a measurement: nothing is tracked or kept but the network."""
+"""Train a classifier as part of a measurement: nothing is tracked, and only the network is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from deepdigits.training.weights import part_of
 def fit_classifier(
     make: Callable[[], Classifier], train: Split, validation: Split, config: Fit, on_epoch: OnEpoch
 ) -> nn.Module:
-    """The network of the best epoch by `validation`, in evaluation mode; `make` is called once the seed is set."""
+    """Return the network of the epoch that is best on `validation`, in evaluation mode.
+
+    `make` is called after the seed is set.
+    """
     torch.manual_seed(config.seed)
     module = make()
     distort = partial(augment, config=config.augmentation)
@@ -35,4 +38,4 @@ def fit_classifier(
 
 
 def ignore_epoch(_epoch: int, _metrics: dict[str, float]) -> None:
-    """For `on_epoch` where nobody reads along."""
+    """A no-op `on_epoch`, for training without progress output."""

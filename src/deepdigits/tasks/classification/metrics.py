@@ -1,4 +1,4 @@
-"""How good a classifier is, with intervals. All functions take and return numpy arrays."""
+"""Metrics of a classifier, with confidence intervals. All functions take and return numpy arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = list(range(10))
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """`scalars` by name; per digit `precision`, `recall`, `f1`; `confusion[actual, predicted]` as counts."""
+    """Scalar metrics by name; `precision`, `recall` and `f1` per digit; counts `confusion[actual, predicted]`."""
 
     scalars: dict[str, float]
     precision: np.ndarray
@@ -29,7 +29,7 @@ class ClassifierReport:
 
 
 def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration_bins: int) -> ClassifierReport:
-    """Judge class probabilities `(n, 10)` against labels `(n,)`.
+    """Score class probabilities `(n, 10)` against labels `(n,)`.
 
     Scalars: `accuracy` with `accuracy_low` and `accuracy_high` (95 % Wilson), `errors` (count), `macro_f1`,
     `min_class_recall`, `nll` (mean negative log-likelihood, nats) and `ece` (expected calibration error in
@@ -59,7 +59,7 @@ def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """Images that only one of two classifiers got right, and the exact McNemar p-value of that split being chance."""
+    """How many images only one of two classifiers got right, and the exact McNemar p-value of that split."""
 
     only_first_right: int
     only_second_right: int
@@ -67,7 +67,7 @@ class PairedComparison:
 
 
 def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> PairedComparison:
-    """Compare two classifiers on the same images (McNemar, 1947, doi:10.1007/BF02295996), two-sided.
+    """Compare two classifiers on the same images with a two-sided McNemar test (1947, doi:10.1007/BF02295996).
 
     Args:
         first_correct, second_correct: bool `(n,)`, whether each image was classified correctly.
@@ -79,7 +79,7 @@ def mcnemar(first_correct: np.ndarray, second_correct: np.ndarray) -> PairedComp
 
 
 def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the misclassified images, the most confidently wrong first; at most `count`."""
+    """Rows of at most `count` misclassified images, the most confident mistakes first."""
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     confidence = probabilities[wrong, predicted[wrong]]
@@ -87,20 +87,22 @@ def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) ->
 
 
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities that the same network would give without its temperature, float32 `(n, 10)`."""
+    """The probabilities the same network would give without temperature scaling, float32 `(n, 10)`."""
     logits = temperature * np.log(probabilities.astype(np.float64).clip(1e-38))
     return np.asarray(softmax(logits, axis=1).astype(np.float32))
 
 
 def contradicted(answers: Sequence[np.ndarray], labels: np.ndarray, confidence: float) -> np.ndarray:
-    """Rows whose label every classifier contradicts with at least `confidence`; `answers` are probabilities
-    `(n, 10)`, one array per classifier."""
+    """Rows whose label every classifier contradicts with at least `confidence`.
+
+    `answers` holds probabilities `(n, 10)`, one array per classifier.
+    """
     against = [(answer.argmax(axis=1) != labels) & (answer.max(axis=1) >= confidence) for answer in answers]
     return np.flatnonzero(np.all(against, axis=0))
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int) -> list[dict[str, float]]:
-    """Mean confidence, accuracy and count in equal-width bins of confidence; empty bins are left out."""
+    """Mean confidence, accuracy and count in equal-width confidence bins; empty bins are omitted."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     index = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -1,4 +1,4 @@
-"""How a classifier holds up where images or confidence are not as in training."""
+"""Robustness of a classifier: corrupted images, adversarial attacks and rejection of uncertain answers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Predict = Callable[[np.ndarray], np.ndarray]  # images uint8 (n, 28, 28) -> clas
 
 
 def corrupted_accuracy(predict: Predict, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
-    """The accuracy of a classifier under each corruption of `CORRUPTIONS`, by corruption."""
+    """The accuracy of a classifier under each of `CORRUPTIONS`."""
     return {
         corruption: float((predict(corrupt(images, corruption, seed)).argmax(axis=1) == labels).mean())
         for corruption in CORRUPTIONS
@@ -27,8 +27,10 @@ def corrupted_accuracy(predict: Predict, images: np.ndarray, labels: np.ndarray,
 def fgsm_accuracy(
     network: nn.Module, images: np.ndarray, labels: np.ndarray, epsilons: Sequence[float]
 ) -> dict[float, float]:
-    """Accuracy after one step of size epsilon per pixel (of 0 to 1) up the gradient of the loss: the fast gradient
-    sign method (Goodfellow et al., 2015, arXiv:1412.6572)."""
+    """Accuracy under the fast gradient sign method (Goodfellow et al., 2015, arXiv:1412.6572).
+
+    The attack moves every pixel, in [0, 1], by one step of size epsilon up the gradient of the loss.
+    """
     right = dict.fromkeys(epsilons, 0)
     for rows in np.split(np.arange(len(labels)), range(BATCH, len(labels), BATCH)):
         clean, wanted = to_unit(torch.from_numpy(images[rows])).requires_grad_(), torch.from_numpy(labels[rows])
@@ -41,14 +43,17 @@ def fgsm_accuracy(
 
 
 def selective_accuracy(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Accuracy on the k most confident images, for k = 1 to n, float64 `(n,)`: what is left of the errors when the
-    least confident are refused (Geifman and El-Yaniv, 2017, arXiv:1705.08500). Its mean is the area under the curve."""
+    """Accuracy on the k most confident images, for k = 1 to n, float64 `(n,)`.
+
+    It shows which errors remain when the least confident answers are rejected (Geifman and El-Yaniv, 2017,
+    arXiv:1705.08500). Its mean is the area under the curve.
+    """
     surest = np.argsort(-probabilities.max(axis=1), kind="stable")
     right = (probabilities.argmax(axis=1) == labels)[surest]
     return np.asarray(right.cumsum() / np.arange(1, len(labels) + 1))
 
 
 def coverage_at(selective: np.ndarray, accuracy: float) -> float:
-    """The largest share of images that can be answered at no less than `accuracy`; 0 where there is none."""
+    """The largest share of images that can be answered with at least `accuracy`; 0 if there is none."""
     enough = np.flatnonzero(selective >= accuracy)
     return float((enough[-1] + 1) / len(selective)) if len(enough) else 0.0

@@ -1,4 +1,4 @@
-"""Which digit is it? What the CNN and the RNN have in common as tasks."""
+"""Classification, "Which digit is it?": the parts of the task that the CNN and the RNN share."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def golden_inputs(count: int) -> Arrays:
 def score(
     classifier: OnnxClassifier, splits: Mapping[str, Split], _judges: Judges, config: Evaluate
 ) -> EvaluationResult:
-    """What floors and promotion need of the measures, and the digits read."""
+    """Compute the measures that the floors and promotion need, and the predicted digits."""
     test = splits["test"]
     answers = classifier.probabilities(test.images)
     measures = {
@@ -65,13 +65,13 @@ def figures(m: Mapping[str, Any]) -> Rows:
         ("test accuracy (95 % Wilson interval)", f"{m['test.accuracy']:.2%} ({low:.2%} to {high:.2%})"),
         ("test errors", f"{m['test.errors']:.0f}"),
         ("macro F1", f"{m['test.macro_f1']:.4f}"),
-        ("lowest recall of a digit", f"{m['test.min_class_recall']:.4f}"),
+        ("lowest recall of any digit", f"{m['test.min_class_recall']:.4f}"),
         ("negative log-likelihood, nats", f"{m['test.nll']:.4f}"),
         (
-            "expected calibration error, and before temperature scaling",
+            "expected calibration error: after, before temperature scaling",
             f"{m['test.ece']:.4f}, {m['test.ece_uncalibrated']:.4f}",
         ),
-        ("temperature, fitted on validation and part of the model", f"{m['test.temperature']:.3f}"),
+        ("temperature (fitted on validation, part of the model)", f"{m['test.temperature']:.3f}"),
         ("share of images that can be answered at 99.9 % accuracy", f"{m['test.coverage_at_99_9']:.3f}"),
         (
             "accuracy under fifteen corruptions: mean, worst",
@@ -81,7 +81,7 @@ def figures(m: Mapping[str, Any]) -> Rows:
         ("parameters", f"{m['parameters']:,}"),
     ]
     if "test.accuracy_undisputed" in m:
-        text = "accuracy without the fifteen test images whose labels a public relabelling found disputed"
+        text = "accuracy without the fifteen test images whose labels are disputed in a public relabelling"
         rows.insert(1, (text, f"{m['test.accuracy_undisputed']:.2%}"))
     return rows
 
@@ -106,17 +106,17 @@ INTERFACE = Interface(
     lambda golden: golden["images"][:2],
 )
 PICTURES = {
-    "confusion.png": "Counts; errors are coloured.",
-    "reliability.png": "Is it right as often as it is sure?",
+    "confusion.png": "Confusion counts; errors are coloured.",
+    "reliability.png": "Calibration: is it right as often as it is confident?",
     "mistakes.png": "The most confident mistakes, with their index in the test set.",
-    "occlusion.png": "Red: blanking five pixels around it makes the wrong answer less likely.",
+    "occlusion.png": "Red: blanking the 5x5 pixels around this point makes the wrong answer less likely.",
 }
 
 
 def classifier_task(
     evaluation: Evaluation, exported: Callable[[Any], Exported], title: str, pictures: Mapping[str, str]
 ) -> Task:
-    """The task of a classifier, with `pictures` beside those that all have."""
+    """Build the task of one classifier; `pictures` are shown in addition to the common ones."""
     return Task(
         evaluation=evaluation,
         exported=exported,

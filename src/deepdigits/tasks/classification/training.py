@@ -1,4 +1,4 @@
-"""The training of any network that maps images to ten class scores."""
+"""Training for any network that maps images to ten logits."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from deepdigits.training.schedule import one_cycle
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy with label smoothing under a one-cycle learning rate.
+    """Cross-entropy with label smoothing and a one-cycle learning rate.
 
     Args:
-        net: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+        net: float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
         make_optimizer: parameters of `net` -> optimizer.
         max_learning_rate: the peak of the cycle.
-        label_smoothing: 0 to 1, in training alone.
+        label_smoothing: 0 to 1; applies to training only.
 
-    `val/loss`, by which epochs are compared, is the cross-entropy once a temperature is fitted, as it will be at last.
-    Without that an epoch in the midst of training could win by being less unsure rather than more right, since smoothed
-    labels make networks unsure.
+    `val/loss`, which selects the best epoch, is the cross-entropy after fitting a temperature, as the final model will
+    have one. Label smoothing makes networks underconfident; without the temperature, a mid-training epoch could win by
+    being more confident rather than more accurate.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Classifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> Tensor:
-        logits, labels = self._answer(batch, "train")
+        logits, labels = self._predict(batch, "train")
         loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(labels), prog_bar=True)
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
-        self.validated.append(self._answer(batch, "val"))
+        self.validated.append(self._predict(batch, "val"))
 
     def on_validation_epoch_end(self) -> None:
         logits, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self.validated, strict=True))
@@ -69,8 +69,8 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         return one_cycle(self, self.make_optimizer(self.net.parameters()), self.max_learning_rate)
 
-    def _answer(self, batch: tuple[Tensor, Tensor], part: str) -> tuple[Tensor, Tensor]:
-        """Logits and labels of a batch, whose accuracy is logged."""
+    def _predict(self, batch: tuple[Tensor, Tensor], part: str) -> tuple[Tensor, Tensor]:
+        """Return the logits and labels of a batch, and log its accuracy."""
         images, labels = batch
         logits = self(images)
         accuracy = cast(MulticlassAccuracy, self.accuracy[f"on_{part}"])

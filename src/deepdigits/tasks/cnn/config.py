@@ -1,4 +1,4 @@
-"""Section `train_cnn`."""
+"""The `train_cnn` section of params.yaml."""
 
 from __future__ import annotations
 

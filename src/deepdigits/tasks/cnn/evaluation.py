@@ -1,4 +1,4 @@
-"""How the CNN is evaluated."""
+"""Evaluation of the CNN."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepdigits.tasks.evaluation import IMAGES, Evaluation
 
 
 def evaluate(network: Cnn, figures: Path, config: Evaluate) -> dict[str, float]:
-    """The measures of a classifier; draws what the first layer has learned, too."""
+    """Compute the measures of a classifier, and plot what the first layer has learned."""
     test = load_split(paths.split_file("test"))
     digit = first_of_each_class(test.images, test.labels, 1)[2]
     with torch.inference_mode():

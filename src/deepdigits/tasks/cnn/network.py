@@ -1,4 +1,4 @@
-"""The convolutional network: shared weights that respond to local patterns wherever they stand."""
+"""The convolutional network: shared weights that respond to local patterns wherever they appear."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from deepdigits.tasks.cnn.config import CnnNet
 
 
 class Cnn(nn.Module):
-    """Local contrast, then five 3x3 convolutions with batch norm and ReLU, max pooling after the first and third,
-    global max pooling.
+    """Local contrast, then five 3x3 convolutions with batch norm and ReLU, then global max pooling.
 
-    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    There is additional max pooling after the first and the third convolution.
+
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
     """
 
     def __init__(self, config: CnnNet):
@@ -27,7 +28,7 @@ class Cnn(nn.Module):
         width_in = 1
         for index, width in enumerate(config.widths):
             layers.append(nn.Conv2d(width_in, width, 3, padding=1, bias=False))
-            if index in (0, 2):  # before the norm, which then has a quarter of the pixels to read
+            if index in (0, 2):  # before the norm, which then has only a quarter of the pixels to process
                 layers.append(nn.MaxPool2d(2))
             layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             width_in = width
@@ -37,14 +38,14 @@ class Cnn(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def first_layer(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The first convolution's kernels `(channels, 3, 3)` and what it makes of images, `(n, channels, 28, 28)`."""
+        """The first convolution's kernels `(channels, 3, 3)` and its output `(n, channels, 28, 28)` for images."""
         convolution = self.convolutions[0]
         assert isinstance(convolution, nn.Conv2d)
         maps: Tensor = convolution(local_contrast(images))
         return convolution.weight.squeeze(1), maps
 
     def features(self, images: Tensor) -> Tensor:
-        """The last hidden layer, `(n, widths[-1])`: the space in which generated images are judged."""
+        """The last hidden layer, `(n, widths[-1])`: the feature space for judging generated images."""
         maps: Tensor = self.convolutions(local_contrast(images).contiguous(memory_format=torch.channels_last))
         return maps.amax(dim=(2, 3))
 

@@ -1,4 +1,4 @@
-"""Which digit is it? The CNN."""
+"""The classification task of the CNN."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from deepdigits.tasks.cnn.network import Cnn
 
 
 class ExportedCnn(Exported):
-    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`, and features float32 `(n, d)`:
-    the space in which generated images are judged."""
+    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`, features float32 `(n, d)`.
+
+    The features are the space for judging generated images.
+    """
 
     input_names = ("images",)
     output_names = ("label", "probabilities", "features")
@@ -32,5 +34,5 @@ TASK = classifier_task(
     EVALUATION,
     ExportedCnn,
     "Classification: the convolutional network",
-    {"first_layer.png": "What its first layer has learned: shared weights that respond to local patterns."},
+    {"first_layer.png": "What the first layer has learned: shared weights that respond to local patterns."},
 )

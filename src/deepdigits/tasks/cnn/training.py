@@ -1,4 +1,4 @@
-"""How the CNN is trained."""
+"""Training of the CNN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deepdigits.tasks.cnn.network import Cnn
 
 
 def cnn_to_train(net: CnnNet, fit: Fit) -> Classifier:
-    """Ready to train with Nesterov SGD."""
+    """A new CNN, set up for training with Nesterov SGD."""
     make = partial(
         SGD, lr=fit.max_learning_rate, momentum=0.9, nesterov=True, weight_decay=fit.weight_decay, fused=True
     )

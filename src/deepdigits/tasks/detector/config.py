@@ -1,4 +1,4 @@
-"""Section `train_detector`."""
+"""The `train_detector` section of params.yaml."""
 
 from __future__ import annotations
 

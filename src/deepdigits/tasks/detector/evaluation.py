@@ -1,4 +1,4 @@
-"""How the detector is evaluated."""
+"""Evaluation of the detector."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from deepdigits.tasks.detector.network import Detector, best_cells, find_cells, 
 from deepdigits.tasks.detector.pictures import save_bars, save_detections
 from deepdigits.tasks.evaluation import SCENES, Evaluation
 
-FACTORS = (1, 2, 3, 4)  # by which scenes are made smaller, to find what is larger
-SHOWN = 18  # scenes in a picture
-OVERLAPS = {"0.5": 0, "0.75": 5, "0.9": 8}  # columns of `deepdigits.tasks.detector.metrics.THRESHOLDS`
+FACTORS = (1, 2, 3, 4)  # scenes are downscaled by these, to find larger digits
+SHOWN = 18  # scenes per figure
+OVERLAPS = {"0.5": 0, "0.75": 5, "0.9": 8}  # indices into `deepdigits.tasks.detector.metrics.THRESHOLDS`
 
 
 def evaluate(network: Detector, figures: Path, _config: Evaluate) -> dict[str, float]:
-    """Figures of the test scenes, and under `stress.` of larger, fuller ones than any in training, searched at four
-    scales."""
+    """Compute the measures on the test scenes and, prefixed with `stress.`, on the stress scenes.
+
+    Stress scenes are larger and more crowded than any in training. They are searched at four scales.
+    """
     threshold = float(network.threshold)
     measures = {"threshold": threshold}
     for name, prefix, find in (("test", "", find_digits), ("stress", "stress.", find_at_scales)):
@@ -39,8 +41,10 @@ def evaluate(network: Detector, figures: Path, _config: Evaluate) -> dict[str, f
 
 
 def find_at_scales(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes, scores and labels, as of `find_digits`, in scenes and in copies of them made smaller by `FACTORS`, where
-    digits larger than any in training have a size that the network knows."""
+    """Find boxes, scores and labels, as `find_digits` does, in scenes and in copies downscaled by `FACTORS`.
+
+    In the copies, digits larger than any in training have a size that the network knows.
+    """
     parts = []
     for factor in FACTORS:
         small = F.avg_pool2d(torch.from_numpy(images).float(), factor).round().to(torch.uint8).numpy()
@@ -53,8 +57,8 @@ def find_at_scales(network: Detector, images: np.ndarray) -> tuple[np.ndarray, n
 
 def summary(measures: Mapping[str, Any]) -> str:
     return (
-        f"mAP {measures['map']:.3f}, at 0.5 {measures['map_50']:.3f}, "
-        f"digits counted right in {measures['count_accuracy']:.1%}"
+        f"mAP {measures['map']:.3f}, mAP at 0.5 {measures['map_50']:.3f}, "
+        f"correct digit count in {measures['count_accuracy']:.1%}"
     )
 
 
@@ -70,7 +74,7 @@ def save_pictures(scenes: Scenes, found: Detections, threshold: float, figures: 
 
 
 def scenes_with_errors(scenes: Scenes, found: Detections, threshold: float) -> list[int]:
-    """The first scenes in which a digit is missed or a box meets none."""
+    """Rows of the scenes in which a digit is missed or a box matches no digit."""
     matches = match(scenes, found)
     shown = matches.scores >= threshold
     hits = np.bincount(matches.scenes[shown & matches.hits[:, 0]], minlength=len(scenes))

@@ -1,4 +1,4 @@
-"""Boxes found against boxes that are there: COCO's average precision, and what a person asks beside it."""
+"""Compare predicted with true boxes: COCO's average precision, and some metrics that are easier to interpret."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from deepdigits.data.scenes.scenes import Scenes
 CLASSES = 10
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 RECALLS = np.linspace(0, 1, 101)
-# Sides of a digit's box in pixels, as the square root of its area; COCO's own limits are meant for photographs.
+# Size of a digit's box in pixels, as the square root of its area; COCO's own limits are meant for photographs.
 SIZES = {"small": (0.0, 16.0), "medium": (16.0, 24.0), "large": (24.0, 1e5)}
-EMPTY = 1e-6  # places that hold no box have a score below it
+EMPTY = 1e-6  # slots without a box have a score below this
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector answers: boxes float `(n, k, 4)` x, y, width, height in pixels; scores `(n, k)` in 0 to 1,
-    0 where there is no box; labels int `(n, k)`."""
+    """The output of a detector.
+
+    Attributes:
+        boxes: float `(n, k, 4)`, x, y, width, height in pixels.
+        scores: float `(n, k)` in [0, 1], 0 where there is no box.
+        labels: int `(n, k)`.
+    """
 
     boxes: np.ndarray
     scores: np.ndarray
@@ -32,12 +37,12 @@ class Detections:
 
 @dataclass(frozen=True)
 class Matches:
-    """Every box found, with whether it meets a digit that no better one met, by COCO's rules.
+    """Every predicted box, and whether it matches a digit that no better box has matched, by COCO's rules.
 
     Attributes:
         scenes: int `(d,)`, the row of the scene; labels: int `(d,)`; scores: float `(d,)`.
-        hits: bool `(d, 10)`, one column for each of `THRESHOLDS`.
-        there: int `(n, 10)`, how many digits of each class a scene has.
+        hits: bool `(d, 10)`, one column per overlap threshold in `THRESHOLDS`.
+        there: int `(n, 10)`, the true number of digits of each class in each scene.
     """
 
     scenes: np.ndarray
@@ -48,9 +53,9 @@ class Matches:
 
 
 def match(scenes: Scenes, found: Detections) -> Matches:
-    """Match by pycocotools."""
-    judged = _judge(scenes, found, {"all": (0.0, 1e5)})
-    parts = [item for item in judged.evalImgs if item is not None and len(item["dtScores"])]
+    """Match predicted boxes to digits with pycocotools."""
+    evaluator = _judge(scenes, found, {"all": (0.0, 1e5)})
+    parts = [item for item in evaluator.evalImgs if item is not None and len(item["dtScores"])]
     there = np.zeros((len(scenes), CLASSES), np.int64)
     np.add.at(there, (scenes.scene, scenes.labels), 1)
     counts = [len(item["dtScores"]) for item in parts]
@@ -66,11 +71,12 @@ def match(scenes: Scenes, found: Detections) -> Matches:
 
 
 def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np.ndarray:
-    """COCO's average precision `(10 thresholds, 10 classes)`: precision, made monotone, at 101 recalls. NaN for a class
-    that is not there.
+    """COCO's average precision, `(10 thresholds, 10 classes)`: the monotone precision at 101 recall levels.
+
+    It is NaN for classes that do not occur.
 
     Args:
-        weights: `(n,)`, how often each scene counts; once by default. A bootstrap draws them.
+        weights: `(n,)`, how often each scene counts, e.g. in a bootstrap sample; 1 by default.
     """
     weight = np.ones(len(matches.there)) if weights is None else weights
     wanted = weight @ matches.there
@@ -92,12 +98,12 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np
 
 
 def detection_measures(scenes: Scenes, found: Detections, threshold: float) -> dict[str, float]:
-    """The figures of a detector, flat.
+    """The metrics of a detector, as a flat dict.
 
-    `map` is COCO's mean over ten thresholds of overlap (0.5 to 0.95) and ten digits; `map_50`, `map_75`; `ap.D` by
-    digit; `map_small`, `map_medium`, `map_large` by `SIZES`. With boxes of a score of `threshold` or more:
-    `count_accuracy`, the share of scenes in which as many are found as there are; `precision`, `recall` and `f1` at an
-    overlap of 0.5.
+    `map` is COCO's mean average precision over ten overlap thresholds (0.5 to 0.95) and ten digits; `map_50` and
+    `map_75` are at one threshold, `ap.D` is by digit, and `map_small`, `map_medium` and `map_large` are by `SIZES`. The
+    remaining metrics use boxes with a score of at least `threshold`: `count_accuracy`, the share of scenes with the
+    correct number of boxes, and `precision`, `recall` and `f1` at an overlap of 0.5.
     """
     matches = match(scenes, found)
     by_class = average_precision(matches)
@@ -119,7 +125,7 @@ def detection_measures(scenes: Scenes, found: Detections, threshold: float) -> d
 
 
 def best_threshold(matches: Matches) -> float:
-    """The score from which on boxes should be shown: that with the highest F1 at an overlap of 0.5."""
+    """The minimum score for showing a box: the threshold with the highest F1 at an overlap of 0.5."""
     order = np.argsort(-matches.scores, kind="mergesort")
     right = np.cumsum(matches.hits[order, 0])
     f1 = 2 * right / (np.arange(1, len(order) + 1) + matches.there.sum())
@@ -127,7 +133,7 @@ def best_threshold(matches: Matches) -> float:
 
 
 def precision_recall(matches: Matches, column: int) -> tuple[list[float], list[float]]:
-    """Recall, and precision there, of all digits together, at `THRESHOLDS[column]`; both `(d,)`, by falling score."""
+    """Recall and precision over all digits at `THRESHOLDS[column]`; both `(d,)`, in order of descending score."""
     order = np.argsort(-matches.scores, kind="mergesort")
     right = np.cumsum(matches.hits[order, column])
     recall, precision = right / max(1, int(matches.there.sum())), right / np.arange(1, len(order) + 1)
@@ -135,10 +141,10 @@ def precision_recall(matches: Matches, column: int) -> tuple[list[float], list[f
 
 
 def _by_size(scenes: Scenes, found: Detections) -> dict[str, float]:
-    judged = _judge(scenes, found, SIZES)
+    evaluator = _judge(scenes, found, SIZES)
     with contextlib.redirect_stdout(io.StringIO()):
-        judged.accumulate()
-    precision = judged.eval["precision"]  # thresholds, recalls, classes, sizes, limits of boxes per scene
+        evaluator.accumulate()
+    precision = evaluator.eval["precision"]  # (thresholds, recalls, classes, sizes, limits on boxes per scene)
     means = {}
     for index, name in enumerate(SIZES):
         known = precision[:, :, :, index, -1]
@@ -161,11 +167,11 @@ def _judge(scenes: Scenes, found: Detections, sizes: dict[str, tuple[float, floa
     }
     row, place = np.nonzero(found.scores >= EMPTY)
     table = np.column_stack([row, found.boxes[row, place], found.scores[row, place], found.labels[row, place]])
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth.createIndex()
-        judged = COCOeval(truth, truth.loadRes(table.astype(np.float64)) if len(table) else COCO(), "bbox")
-        judged.params.areaRng = [[low**2, high**2] for low, high in sizes.values()]
-        judged.params.areaRngLbl = list(sizes)
-        judged.params.maxDets = [found.scores.shape[1]]
-        judged.evaluate()
-    return judged
+        evaluator = COCOeval(truth, truth.loadRes(table.astype(np.float64)) if len(table) else COCO(), "bbox")
+        evaluator.params.areaRng = [[low**2, high**2] for low, high in sizes.values()]
+        evaluator.params.areaRngLbl = list(sizes)
+        evaluator.params.maxDets = [found.scores.shape[1]]
+        evaluator.evaluate()
+    return evaluator

@@ -1,7 +1,7 @@
-"""The detector: one network that says in one pass which digits a scene has and where.
+"""The detector: one network that finds the digits in a scene, and their positions, in a single pass.
 
-Anchor-free and one-stage, after FCOS (Tian et al., 2019, arXiv:1904.01355), with scores that are trained to be the
-overlap of the box they stand for (Li et al., 2020, arXiv:2006.04388).
+It is anchor-free and one-stage, based on FCOS (Tian et al., 2019, arXiv:1904.01355). Its scores are trained to predict
+the overlap (IoU) of their box with the digit (Li et al., 2020, arXiv:2006.04388).
 
 Boxes are float32 `(..., 4)` x, y, width, height in pixels of the scene, as in COCO.
 """
@@ -23,20 +23,21 @@ from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.detector.config import DetectorNet
 
-STRIDE = 4  # pixels of the scene to one cell of the map that answers
-CENTER_RADIUS = 1.5  # cells; those whose middle is no farther, in x and in y, from that of a digit answer for it
-NOTHING = -1  # the label of an empty place in a list of digits
-BOX_WEIGHT = 2.0  # of the loss of boxes against that of scores
-LEAST_SCORE = 0.02  # a box below it is none
-PRIOR = 0.01  # the score that every cell begins with
+STRIDE = 4  # pixels of the scene per cell of the output map
+CENTER_RADIUS = 1.5  # in cells; a cell predicts a digit if their centres are at most this far apart in x and in y
+NOTHING = -1  # the label of an empty slot in a list of digits
+BOX_WEIGHT = 2.0  # weight of the box loss relative to the score loss
+LEAST_SCORE = 0.02  # boxes with a lower score are discarded
+PRIOR = 0.01  # the initial score of every cell
 
 
 class Detector(nn.Module):
-    """float32 `(n, 1, height, width)` in 0 to 1 -> logits `(n, cells, 10)` and boxes `(n, cells, 4)`, one per cell of
-    4 x 4 pixels, row by row; the last row and column may be cut off by the border.
+    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, cells, 10)` and boxes `(n, cells, 4)`.
 
-    What the backbone's coarsest level sees is added to the one above it, and from there two heads answer. `threshold`
-    is the score from which on a box is to be shown; it is found after training, and the weights file carries it.
+    There is one prediction per cell of 4 x 4 pixels, row by row; the border may cut off the last row and column.
+
+    The features of the backbone's coarsest level are added to those of the next finer one, which feeds two heads.
+    `threshold` is the minimum score for showing a box. It is set after training and stored in the weights file.
     """
 
     threshold: Tensor
@@ -68,19 +69,19 @@ class Detector(nn.Module):
 
 
 def cell_middles(rows: int, columns: int, device: torch.device | None = None) -> Tensor:
-    """x and y of the middle of every cell in pixels, `(rows * columns, 2)`."""
+    """x and y of the centre of every cell in pixels, `(rows * columns, 2)`."""
     y, x = torch.meshgrid(*(torch.arange(count, device=device) for count in (rows, columns)), indexing="ij")
     return (torch.stack([x, y], dim=2).flatten(0, 1) + 0.5) * STRIDE
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
-    """Intersection over union of boxes `(..., 4)` that broadcast against each other."""
+    """Intersection over union of boxes `(..., 4)`, with broadcasting."""
     shared, union, _ = _areas(first, second)
     return shared / union
 
 
 def generalized_iou(first: Tensor, second: Tensor) -> Tensor:
-    """The same less the share of the hull that neither covers, -1 to 1 (Rezatofighi et al., 2019, arXiv:1902.09630)."""
+    """IoU minus the share of the hull that neither box covers, -1 to 1 (Rezatofighi et al., 2019, arXiv:1902.09630)."""
     shared, union, hull = _areas(first, second)
     return shared / union - (hull - union) / hull
 
@@ -93,9 +94,9 @@ def _areas(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
-    """Which digit of its scene each cell answers for, int64 `(n, cells)`, or `NOTHING`.
+    """Assign each cell the digit of its scene that it must predict, int64 `(n, cells)`, or `NOTHING`.
 
-    A cell within reach of several answers for the nearest.
+    A cell within reach of several digits is assigned the nearest.
 
     Args:
         middles: `(cells, 2)`.
@@ -112,9 +113,9 @@ def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
 def detection_loss(
     logits: Tensor, found: Tensor, boxes: Tensor, labels: Tensor, middles: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The losses of scores and boxes, each over the number of cells that answer for a digit.
+    """The score and box losses, each divided by the number of cells that are assigned a digit.
 
-    A score's target is the overlap of the cell's box with its digit in that digit's class, 0 in all others.
+    The target score is the IoU of the cell's box with its digit for that digit's class, and 0 for all other classes.
     """
     assigned = assign(middles, boxes, labels)
     answers = assigned != NOTHING
@@ -130,8 +131,10 @@ def detection_loss(
 
 
 def best_cells(scores: Tensor, boxes: Tensor, max_detections: int, nms_iou: float) -> tuple[Tensor, Tensor]:
-    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `max_detections` best cells of each scene, best first; 0 where
-    `has_box` says no."""
+    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `max_detections` best cells of each scene, best first.
+
+    Both are 0 for cells without a box according to `has_box`.
+    """
     best, order = scores.amax(dim=2).topk(min(max_detections, scores.shape[1]), dim=1)
     scores, boxes = (each.gather(1, order.unsqueeze(2).expand(-1, -1, each.shape[2])) for each in (scores, boxes))
     better = torch.ones(boxes.shape[1], boxes.shape[1], dtype=torch.bool, device=boxes.device).tril(diagonal=-1)
@@ -140,19 +143,23 @@ def best_cells(scores: Tensor, boxes: Tensor, max_detections: int, nms_iou: floa
 
 
 def has_box(best: Tensor, boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
-    """Whether a cell has a box, bool `(n, k)`: its best score, `(n, k)`, is not too low, and it overlaps no better cell
-    too much; for boxes and `better` see `suppressed`."""
+    """Whether each cell has a box, bool `(n, k)`.
+
+    It does if its best score, `(n, k)`, is high enough and its box does not overlap a better cell's too much. For
+    `boxes` and `better` see `suppressed`.
+    """
     return ~suppressed(boxes, better, nms_iou) & (best >= LEAST_SCORE)
 
 
 def two_guesses(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What each cell takes its box for, and after all of these, what else it may be.
+    """Return each cell's most likely digit, followed by the second guesses of all cells.
 
-    The second guess has the score of its digit times what the first leaves of 1, and so never more than 0.25: a box is
-    shown as one digit. COCO's measure counts a digit that only the second guess names as found late, not as missed.
+    The score of a second guess is that digit's score times (1 - the first guess's score), hence at most 0.25, so a box
+    is shown as only one digit. In COCO's metric, a digit that only the second guess gets right counts as found late
+    rather than as missed.
 
     Returns:
-        boxes `(n, 2k, 4)`, scores `(n, 2k)` in 0 to 1, labels int64 `(n, 2k)`, all 0 where a cell has no box.
+        boxes `(n, 2k, 4)`, scores `(n, 2k)` in [0, 1], labels int64 `(n, 2k)`, all 0 where a cell has no box.
     """
     two, labels = scores.topk(2, dim=2)
     first, second = two.unbind(dim=2)
@@ -163,23 +170,23 @@ def two_guesses(scores: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def suppressed(boxes: Tensor, better: Tensor, nms_iou: float) -> Tensor:
     """Whether each of `boxes` `(n, k, 4)` overlaps a better one too much, bool `(n, k)`.
 
-    Also one that is suppressed itself suppresses others, which needs no loop (Bolya et al., 2019, arXiv:1904.02689).
+    Suppressed boxes still suppress others, which avoids a loop (Fast NMS: Bolya et al., 2019, arXiv:1904.02689).
 
     Args:
-        better: bool, `(k, k)` or `(n, k, k)`; [.., i, j] says that box j is better than box i.
+        better: bool, `(k, k)` or `(n, k, k)`; [.., i, j] is true if box j is better than box i.
     """
     return ((iou(boxes[:, :, None], boxes[:, None]) > nms_iou) & better).any(dim=2)
 
 
 def find_digits(network: Detector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes, scores and labels, as of `two_guesses`, in scenes uint8 `(n, height, width)`."""
+    """Find boxes, scores and labels, as returned by `two_guesses`, in scenes uint8 `(n, height, width)`."""
     boxes, scores, labels = two_guesses(*find_cells(network, images))
     return boxes.numpy(), scores.numpy(), labels.numpy()
 
 
 @torch.inference_mode()
 def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Scores and boxes, as of `best_cells`, in scenes uint8 `(n, height, width)`."""
+    """Find scores and boxes, as returned by `best_cells`, in scenes uint8 `(n, height, width)`."""
     network.eval()
     parts = []
     for part in torch.from_numpy(images).split(SCENES_AT_ONCE):
@@ -190,8 +197,10 @@ def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
-    """What is minimised, for digits float32 `(n, places, 5)`: label, x, y, width, height, the label `NOTHING` where
-    there is none."""
+    """The training loss and its parts.
+
+    `digits` is float32 `(n, slots, 5)`: label, x, y, width, height; the label is `NOTHING` in an empty slot.
+    """
     logits, found = net(images)
     middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE, images.device)
     scores, boxes = detection_loss(logits, found, digits[..., 1:], digits[..., 0].long(), middles)

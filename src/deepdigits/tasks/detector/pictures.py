@@ -1,4 +1,4 @@
-"""Pictures of what is found in scenes; equal data give equal bytes."""
+"""Figures of detections and masks in scenes; equal data give byte-identical files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOURS = "tab10"
 
 
 def save_detections(scenes: Scenes, found: Detections, threshold: float, rows: Sequence[int], path: Path) -> None:
-    """Scenes with the boxes of a score of `threshold` or more: digits found, digits missed, false alarms."""
+    """Plot scenes with the boxes that score at least `threshold`: digits found, digits missed, false alarms."""
     columns = 6
     figure = Figure(figsize=(columns * 2.1, -(-len(rows) // columns) * 2.1 + 0.6), layout="constrained")
     for axes, row in zip(_panels(figure, len(rows), columns), rows, strict=True):
@@ -46,7 +46,7 @@ def save_detections(scenes: Scenes, found: Detections, threshold: float, rows: S
 
 
 def save_overlays(scenes: Scenes, found: np.ndarray, rows: Sequence[int], path: Path) -> None:
-    """For each scene, in a column: the scene, the true mask over it, the mask found, and the pixels that differ."""
+    """Plot one column per scene: the scene, its true mask, the predicted mask, and the pixels where they differ."""
     figure = Figure(figsize=(len(rows) * 1.7, 7.2), layout="constrained")
     panels = figure.subplots(4, len(rows), squeeze=False)
     for column, row in enumerate(rows):
@@ -66,7 +66,7 @@ def save_overlays(scenes: Scenes, found: np.ndarray, rows: Sequence[int], path: 
 
 
 def save_bars(values: Sequence[float], path: Path, title: str) -> None:
-    """One bar for each digit."""
+    """Plot one bar per digit."""
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     bars = axes.bar(range(len(values)), values)

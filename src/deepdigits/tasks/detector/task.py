@@ -1,4 +1,4 @@
-"""Which digits are there, and where? The detector."""
+"""The detection task: which digits are in a scene, and where?"""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ from deepdigits.tasks.detector.network import Detector, has_box, two_guesses
 
 
 class ExportedDetector(Exported):
-    """images uint8 `(n, height, width)` -> for each cell its box float32 `(n, cells, 4)` x, y, width, height in pixels,
-    the score of each digit float32 `(n, cells, 10)`, all 0 where there is no box, and shown bool `(n, cells)`: whether
-    the best score reaches the threshold found on validation.
+    """images uint8 `(n, height, width)` -> boxes, scores and shown, one entry per cell.
 
-    No digit is chosen here, and the cells stay in their order: among scores that are almost equal, ONNX Runtime and
-    PyTorch may choose and sort otherwise.
+    boxes is float32 `(n, cells, 4)`: x, y, width, height in pixels. scores is float32 `(n, cells, 10)`, one score per
+    digit. Both are 0 where there is no box. shown is bool `(n, cells)`: whether the best score reaches the threshold
+    found on validation.
+
+    The export neither picks a digit nor reorders the cells: with almost equal scores, ONNX Runtime and PyTorch could
+    pick or sort differently.
     """
 
     input_names = ("images",)
@@ -72,16 +74,19 @@ def score(detector: OnnxNetwork, splits: Mapping[str, Scenes], _judges: Judges, 
 def figures(m: Mapping[str, Any]) -> Rows:
     return [
         ("mAP at overlaps of 0.5 to 0.95 (COCO)", f"{m['test.map']:.4f}"),
-        ("at 0.5, at 0.75", f"{m['test.map_50']:.4f}, {m['test.map_75']:.4f}"),
+        ("mAP at an overlap of 0.5; of 0.75", f"{m['test.map_50']:.4f}, {m['test.map_75']:.4f}"),
         (
-            "of digits of a side below 16, 16 to 24, above 24 pixels",
+            "mAP for digits below 16, 16 to 24, above 24 pixels in size",
             f"{m['test.map_small']:.4f}, {m['test.map_medium']:.4f}, {m['test.map_large']:.4f}",
         ),
-        ("scenes in which as many digits are shown as there are", f"{m['test.count_accuracy']:.2%}"),
-        ("precision, recall of the boxes shown, at 0.5", f"{m['test.precision']:.4f}, {m['test.recall']:.4f}"),
-        ("the score from which on a box is shown, found on validation", f"{m['test.threshold']:.3f}"),
+        ("scenes with the correct number of digits shown", f"{m['test.count_accuracy']:.2%}"),
         (
-            "mAP, and at 0.5, on larger and fuller scenes than any in training, searched at four scales",
+            "precision, recall of the boxes shown, at an overlap of 0.5",
+            f"{m['test.precision']:.4f}, {m['test.recall']:.4f}",
+        ),
+        ("minimum score for showing a box (chosen on validation)", f"{m['test.threshold']:.3f}"),
+        (
+            "mAP, mAP at 0.5 on larger, more crowded scenes than any in training, searched at four scales",
             f"{m['test.stress.map']:.4f}, {m['test.stress.map_50']:.4f}",
         ),
         ("parameters", f"{m['parameters']:,}"),
@@ -113,13 +118,13 @@ TASK = Task(
         ),
         lambda golden: golden["images"][:2],
     ),
-    title="Detection: which digits are there, and where?",
+    title="Detection: which digits are in a scene, and where?",
     pictures={
         "test_found.png": "The first test scenes: green found, yellow missed, red false alarms.",
         "test_errors.png": "The first test scenes with a mistake.",
-        "test_precision_recall.png": "At three overlaps that a hit needs.",
-        "by_digit.png": "mAP of each digit.",
-        "stress_found.png": "Larger, fuller scenes than any in training, searched at four scales.",
+        "test_precision_recall.png": "Precision and recall at three overlap thresholds.",
+        "by_digit.png": "Average precision by digit.",
+        "stress_found.png": "Larger, more crowded scenes than any in training, searched at four scales.",
     },
     open=OnnxNetwork,
     score=score,

@@ -1,1 +1,1 @@
-"""The detector of fakes."""
+"""The fake detector."""

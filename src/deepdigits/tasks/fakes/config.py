@@ -1,4 +1,4 @@
-"""Section `train_fakes`."""
+"""The `train_fakes` section of params.yaml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fakes by this pipeline's own generator and swap, for the detector of fakes to learn from and to be tested on."""
+"""Create fakes with this pipeline's own generator and swap, for training and testing the fake detector."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from deepdigits.tasks.swap.network import load_swapper, other_digits, swap_digit
 
 
 def make_fakes(split: Split, seed: int) -> np.ndarray:
-    """One fake for each image, uint8 `(n, 28, 28)`: the even ones drawn from noise as the same digit, the odd ones
-    swapped from the image to another."""
+    """Create one fake per image, uint8 `(n, 28, 28)`.
+
+    Those at even indices show the same digit, generated from noise; those at odd indices swap the image to another
+    digit.
+    """
     generator, swapper = load_generator(weights_file("gan")), load_swapper(weights_file("swap"))
     fakes = draw_images(generator, split.labels, seed)
     fakes[1::2] = swap_digits(swapper, split.images[1::2], other_digits(split.labels)[1::2])
@@ -20,5 +23,5 @@ def make_fakes(split: Split, seed: int) -> np.ndarray:
 
 
 def real_and_fake(split: Split, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 `(2 n, 28, 28)`, the real ones first, and which are fakes, int64 `(2 n,)`."""
+    """Return images uint8 `(2 n, 28, 28)`, the real ones first, and whether each is a fake, int64 `(2 n,)`, 1 or 0."""
     return np.concatenate([split.images, make_fakes(split, seed)]), np.repeat(np.arange(2), len(split))

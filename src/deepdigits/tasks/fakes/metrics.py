@@ -1,4 +1,4 @@
-"""How well fakes are told from real digits. All functions take and return numpy arrays."""
+"""Metrics of how well fakes are distinguished from real digits. All functions take and return numpy arrays."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ FALSE_ALARMS = 0.01  # share of real digits
 
 
 def fakes_measures(probabilities: np.ndarray) -> dict[str, float]:
-    """`auc`, area under the ROC curve, of all fakes, and of those from noise and by swap alone; `found_at_1_percent`:
-    share of the fakes found where one real digit of a hundred is called a fake; `accuracy` at a probability of 0.5.
+    """The metrics of the fake detector, as a flat dict.
+
+    `auc` is the area under the ROC curve for all fakes; `auc_generated` and `auc_swapped` are for either kind alone.
+    `found_at_1_percent` is the share of fakes found when 1 % of the real digits are classified as fake. `accuracy` is
+    at a probability threshold of 0.5.
 
     Args:
-        probabilities: of being a fake, `(2 n,)`, for images in the order of `make_fakes.real_and_fake`.
+        probabilities: the probability of being a fake, `(2 n,)`, in the image order of `make_fakes.real_and_fake`.
     """
     real, fake = np.split(probabilities, 2)
     alarms, found = roc(real, fake)
@@ -27,13 +30,13 @@ def fakes_measures(probabilities: np.ndarray) -> dict[str, float]:
 
 
 def auc(real: np.ndarray, fake: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Area under the ROC curve of two sets of scores, which are higher for fakes; `weights` as of `roc_auc_score`."""
+    """The area under the ROC curve for two sets of scores, higher for fakes; `weights` as in `roc_auc_score`."""
     truth = np.repeat([0, 1], [len(real), len(fake)])
     return float(roc_auc_score(truth, np.concatenate([real, fake]), sample_weight=weights))
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Share of real digits called fakes, and share of fakes found, at every threshold."""
+    """The share of real digits classified as fake, and the share of fakes found, at every threshold."""
     truth = np.repeat([0, 1], [len(real), len(fake)])
     alarms, found, _ = roc_curve(truth, np.concatenate([real, fake]))
     return alarms, found

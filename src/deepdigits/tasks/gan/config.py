@@ -1,4 +1,4 @@
-"""Section `train_gan`."""
+"""The `train_gan` section of params.yaml."""
 
 from __future__ import annotations
 

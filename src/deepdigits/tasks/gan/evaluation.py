@@ -1,4 +1,4 @@
-"""How the GAN is evaluated: its samples against test images of the same digits."""
+"""Evaluation of the GAN: compare its samples with test images of the same digits."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SPLITS = ("test", "validation", "train")
 
 
 def evaluate(generator: Generator, figures: Path, config: Evaluate) -> dict[str, float]:
-    """Compare generated with test images of the same digits, and validation with test images as the floor."""
+    """Compare generated with test images of the same digits; validation against test images gives the FID floor."""
     splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
     cnn = load_cnn(weights_file("cnn"))
     real, other = comparable(splits, config)
@@ -61,27 +61,27 @@ def evaluate(generator: Generator, figures: Path, config: Evaluate) -> dict[str,
 
 
 def comparable(splits: Mapping[str, Split], config: Evaluate) -> list[Split]:
-    """As many test and validation images as samples are drawn."""
+    """Equally many test and validation images, as many as there will be samples."""
     size = min(config.gan_samples, len(splits["validation"]), len(splits["test"]))
     return [subset(splits[name], size, config.seed) for name in ("test", "validation")]
 
 
 def summary(measures: Mapping[str, Any]) -> str:
     return (
-        f"FID {measures['fid']:.3f} (real against real {measures['fid_floor']:.3f}), "
-        f"coverage {measures['coverage']:.3f}, right digit {measures['class_accuracy']:.2%}"
+        f"FID {measures['fid']:.3f} (real vs. real {measures['fid_floor']:.3f}), "
+        f"coverage {measures['coverage']:.3f}, correct digit {measures['class_accuracy']:.2%}"
     )
 
 
 def _read(network: nn.Module, split: Split) -> np.ndarray:
-    """The digits that a classifier sees, `(n,)`."""
+    """The digits that a classifier predicts, `(n,)`."""
     return np.asarray(probabilities(network, split.images).argmax(axis=1))
 
 
 def _fool_rates(
     generator: Generator, validation: Split, real: Split, fake: Split, config: Evaluate
 ) -> dict[str, float]:
-    """The fool rate of training's own discriminator, and of one trained anew on validation images."""
+    """The fool rates of the discriminator from GAN training, and of a new one trained on validation images."""
     own = load_discriminator(DISCRIMINATOR)
     fresh = fresh_discriminator(own.config, generator, validation, config.fresh_discriminator, config.seed)
     rates = [
@@ -92,7 +92,7 @@ def _fool_rates(
 
 
 def _save_figures(generator: Generator, real: Split, fake: np.ndarray, figures: Path, seed: int) -> None:
-    """Ten samples of each digit beside ten real images, and a walk between two noises for each digit."""
+    """Save ten samples and ten real images of each digit, and an interpolation between two noise vectors per digit."""
     for name, images in (("samples", fake), ("real_samples", real.images)):
         save_image_grid(first_of_each_class(images, real.labels, 10), figures / f"{name}.png", columns=10)
     noise, digits = interpolated_noise(generator.noise_dim, steps=10, seed=seed)
@@ -105,5 +105,5 @@ EVALUATION = Evaluation(
     load_generator,
     evaluate,
     summary,
-    judges={"cnn": "FID, coverage and the digit read are by the CNN"},
+    judges={"cnn": "FID, coverage and the predicted digits come from the CNN"},
 )

@@ -1,4 +1,4 @@
-"""How good, how varied and how faithful generated images are."""
+"""Metrics of generated images: quality, diversity, and agreement with the requested digit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from deepdigits.data.digits.splits import Split
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The Frechet distance of two gaussians fitted to features `(n, d)` (Heusel et al., 2017, arXiv:1706.08500).
+    """The Frechet distance between Gaussians fitted to two sets of features `(n, d)`.
 
-    It depends on the feature space and, at few samples, on n: compare only equal feature networks and sizes.
+    See Heusel et al., 2017, arXiv:1706.08500. The distance depends on the feature space and, for few samples, on n:
+    only compare values from the same feature network and sample size.
     """
     mean = first.mean(axis=0, dtype=np.float64) - second.mean(axis=0, dtype=np.float64)
     cov_first = np.cov(first.astype(np.float64), rowvar=False)
@@ -28,8 +29,10 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Manifold:
-    """Precision and recall (Kynkaanniemi et al., 2019, arXiv:1904.06991), density and coverage
-    (Naeem et al., 2020, arXiv:2002.09797); precision, recall and coverage are in 0 to 1, density may exceed 1."""
+    """Precision and recall (Kynkaanniemi et al., 2019, arXiv:1904.06991), density and coverage (Naeem et al., 2020).
+
+    The latter two are defined in arXiv:2002.09797. Precision, recall and coverage are in [0, 1]; density may exceed 1.
+    """
 
     precision: float
     recall: float
@@ -38,7 +41,7 @@ class Manifold:
 
 
 def manifold_metrics(real: np.ndarray, fake: np.ndarray, neighbours: int) -> Manifold:
-    """Compare features `(n, d)` of real and generated images by balls reaching to the k-th neighbour."""
+    """Compare features `(n, d)` of real and generated images, using balls that reach to the k-th nearest neighbour."""
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     radius_real = _kth_distance(real, neighbours)
     radius_fake = _kth_distance(fake, neighbours)
@@ -62,14 +65,14 @@ def manifold_metrics(real: np.ndarray, fake: np.ndarray, neighbours: int) -> Man
 
 
 def diversity(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Mean distance between two different images of one class, per class.
+    """The mean distance between two different images of the same class, per class.
 
     Args:
         images: `(n, 28, 28)`, any scale.
         labels: int `(n,)`, 0 to 9, at least two of each.
 
     Returns:
-        float64 `(10,)`; 0 where all images of a class are the same, which is a collapsed generator.
+        float64 `(10,)`; 0 where all images of a class are identical, i.e. the generator has collapsed.
     """
     means = []
     for digit in range(10):
@@ -79,19 +82,19 @@ def diversity(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def fool_rate(real_scores: np.ndarray, fake_scores: np.ndarray) -> float:
-    """The share of generated samples that score above the median of held-out real images; 0.5 is ideal."""
+    """The share of generated samples that score above the median held-out real image; 0.5 is ideal."""
     return float((fake_scores > np.median(real_scores)).mean())
 
 
 def feature_measures(real: np.ndarray, other: np.ndarray, fake: np.ndarray, neighbours: int) -> dict[str, float]:
-    """Distances in the features `(n, d)` of a CNN; `other` are real images too, and give the floor."""
+    """Distances between CNN features `(n, d)`. `other` is a second set of real images, which gives the floor."""
     fid, floor = frechet_distance(real, fake), frechet_distance(real, other)
     manifold = asdict(manifold_metrics(real, fake, neighbours))
     return {"fid": fid, "fid_floor": floor, "fid_ratio": fid / floor, **manifold}
 
 
 def pixel_measures(real: Split, fake: Split, train: np.ndarray) -> dict[str, float]:
-    """Variety inside each class, and whether samples are closer to training images than real test images are."""
+    """Diversity within each class, and how close samples are to training images, compared with real test images."""
     varied = diversity(fake.images, real.labels) / diversity(real.images, real.labels)
     nearest_fake, nearest_real = (nearest_distances(split.images, train) for split in (fake, real))
     return {
@@ -103,7 +106,7 @@ def pixel_measures(real: Split, fake: Split, train: np.ndarray) -> dict[str, flo
 
 
 def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """How often a classifier reads the digit `(n,)` that was asked for."""
+    """How often the digits a classifier predicts, `(n,)`, are the requested ones."""
     right = read == wanted
     low, high = wilson_interval(int(right.sum()), len(right))
     return {
@@ -115,7 +118,7 @@ def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]
 
 
 def synthetic_measures(read: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The classification accuracy score: how classifiers of generated images read `(n,)` real ones."""
+    """The classification accuracy score: how well classifiers trained on generated images predict real ones, `(n,)`."""
     right = int((read == labels).sum())
     low, high = wilson_interval(right, len(labels))
     return {
@@ -126,27 +129,29 @@ def synthetic_measures(read: np.ndarray, labels: np.ndarray) -> dict[str, float]
 
 
 def covered(real: np.ndarray, fake: np.ndarray, neighbours: int) -> np.ndarray:
-    """Which real images `(n,)` have a sample within the distance of their k-th real neighbour; the mean is the coverage
-    (Naeem et al., 2020, arXiv:2002.09797)."""
+    """Which real images, `(n,)`, have a sample closer than their k-th nearest real neighbour.
+
+    The mean is the coverage (Naeem et al., 2020, arXiv:2002.09797).
+    """
     real, fake = real.astype(np.float64), fake.astype(np.float64)
     nearest = NearestNeighbors(n_neighbors=1).fit(fake).kneighbors(real)[0][:, 0]
     return np.asarray(nearest < _kth_distance(real, neighbours))
 
 
 def _kth_distance(points: np.ndarray, k: int) -> np.ndarray:
-    # The nearest neighbour of a point is itself, hence one more.
+    # One more than k, because every point is its own nearest neighbour.
     distances, _ = NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)
     return np.asarray(distances[:, -1])
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Euclidean, of each of `first` `(n, d)` to each of `second` `(m, d)`, in their own precision."""
+    """Euclidean distances from each of `first` `(n, d)` to each of `second` `(m, d)`, in the inputs' precision."""
     squared = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
     return np.asarray(np.sqrt(squared.clip(0)))
 
 
 def nearest_distances(images: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """The distance of each image to its nearest in `reference`, float32 `(n,)`, in pixels of 0 to 1.
+    """The distance of each image to the nearest one in `reference`, float32 `(n,)`, with pixel values in [0, 1].
 
     Args:
         images, reference: uint8 `(n, 28, 28)` and `(m, 28, 28)`.

@@ -1,4 +1,4 @@
-"""What watches a GAN while it trains: validation measures, a picture of each epoch, and the stopping rule."""
+"""Callbacks that monitor GAN training: validation measures, a sample grid per epoch, and the stopping rule."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from deepdigits.tasks.gan.network import class_noise, generate, scores
 from deepdigits.tasks.gan.training import ConditionalGan
 
 MONITOR = "val/frechet"
-PROJECTED = 64  # principal components: they hold about 87 % of the variance of MNIST's pixels
+PROJECTED = 64  # principal components: they explain about 87 % of the variance of MNIST's pixels
 
 
 class ValidationMeasures(Callback):
-    """Logs, after each epoch, what fixed noise becomes, judged against the validation images.
+    """After each epoch, compares samples from fixed noise with the validation images and logs the measures.
 
-    `val/fool_rate`: see `fool_rate`; `val/diversity`: mean distance inside a class, over that of real images;
-    `val/frechet`: Frechet distance in the training pixels' principal components, by which the best epoch is chosen.
-    It needs no other network, so this stage stands alone; `evaluate` measures FID in the CNN's features.
+    `val/fool_rate`: see `fool_rate`. `val/diversity`: mean distance within a class, relative to real images.
+    `val/frechet`: Frechet distance in the principal components of the training pixels; it selects the best epoch. It
+    needs no other network, so this stage does not depend on another one; `evaluate` measures FID in the CNN's features.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class ValidationMeasures(Callback):
 
 
 class FoolRateStopping(Callback):
-    """Ends training once a large share of the samples fool the discriminator and they still differ from one another.
+    """Stops training once a large share of the samples fool the discriminator while the samples stay varied.
 
-    Both must hold for `patience` epochs in a row. The fool rate alone is no ground to stop: a generator that draws
-    one perfect image per class has it at 100 %.
+    Both conditions must hold for `patience` consecutive epochs. The fool rate alone is not enough: a generator that
+    draws one perfect image per class reaches 100 %.
     """
 
     def __init__(self, config: GanStop):

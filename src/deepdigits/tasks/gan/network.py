@@ -1,4 +1,4 @@
-"""The conditional GAN: a generator fed gaussian noise and a class, and a discriminator that it must fool."""
+"""The conditional GAN: a generator fed with Gaussian noise and a class, and a discriminator that it must fool."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import device_of, predict_batches
 from deepdigits.tasks.gan.config import GanNet
 
-BATCH = 1000  # images drawn at once
+BATCH = 1000  # images generated at once
 
 
 class Generator(nn.Module):
-    """Noise float32 `(n, noise_dim)`, standard normal, and digits int64 `(n,)` -> images `(n, 1, 28, 28)` in 0 to 1.
+    """Standard normal noise float32 `(n, noise_dim)`, digits int64 `(n,)` -> images `(n, 1, 28, 28)` in [0, 1].
 
-    The wide layers stand at 7x7 and 14x14; convolutions at 28x28 would cost four times as much.
+    The wide layers work at 7x7 and 14x14; convolutions at 28x28 would cost four times as much.
     """
 
     def __init__(self, config: GanNet):
@@ -49,10 +49,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images `(n, 1, 28, 28)` in 0 to 1 and digits int64 `(n,)` -> logits `(n,)`, higher for real.
+    """Images `(n, 1, 28, 28)` in [0, 1] and digits int64 `(n,)` -> logits `(n,)`, higher for real.
 
-    The class enters by projection (Miyato and Koyama, 2018, arXiv:1802.05637). No batch or spectral norm:
-    with them the generator collapsed inside each class.
+    The class enters by projection (Miyato and Koyama, 2018, arXiv:1802.05637). There is no batch or spectral norm: with
+    them, the generator collapsed within each class.
     """
 
     def __init__(self, config: GanNet):
@@ -78,7 +78,7 @@ def class_noise(samples_per_class: int, noise_dim: int, seed: int) -> tuple[Tens
 
 @torch.inference_mode()
 def generate(generator: nn.Module, noise: Tensor, digits: Tensor) -> np.ndarray:
-    """Images uint8 `(n, 28, 28)` from a generator, which is put in evaluation mode."""
+    """Generate images uint8 `(n, 28, 28)`. Puts the generator in evaluation mode."""
     generator.eval()
     device = device_of(generator)
     pairs = zip(noise.split(BATCH), digits.split(BATCH), strict=True)
@@ -87,20 +87,20 @@ def generate(generator: nn.Module, noise: Tensor, digits: Tensor) -> np.ndarray:
 
 
 def draw_images(generator: Generator, labels: np.ndarray, seed: int) -> np.ndarray:
-    """One generated image for each label, uint8 `(n, 28, 28)`."""
+    """Generate one image per label, uint8 `(n, 28, 28)`."""
     noise = torch.randn(len(labels), generator.noise_dim, generator=torch.Generator().manual_seed(seed))
     return generate(generator, noise, torch.from_numpy(labels))
 
 
 def scores(discriminator: nn.Module, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Discriminator logits float32 `(n,)` of uint8 images `(n, 28, 28)`; the network is put in evaluation mode."""
+    """Discriminator logits float32 `(n,)` for uint8 images `(n, 28, 28)`. Puts the network in evaluation mode."""
     return predict_batches(discriminator, discriminator, images, digits)
 
 
 def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
     """For each digit, noise on the great circle between two random points, `(10 * steps, noise_dim)`, and the digits.
 
-    Gaussian noise lies near a sphere, so the straight line would leave it (White, 2016, arXiv:1609.04468).
+    Gaussian noise lies near a sphere, and a straight line would leave it (White, 2016, arXiv:1609.04468).
     """
     start, end = torch.randn(2, CLASSES, 1, noise_dim, generator=torch.Generator().manual_seed(seed))
     angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1)).unsqueeze(2)

@@ -1,4 +1,4 @@
-"""Judging a generator by networks that are trained on what it draws."""
+"""Judge a generator by networks trained on its samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -
 
 
 class Ensemble(nn.Module):
-    """Classifiers that answer together: logits whose softmax is the mean of theirs."""
+    """An ensemble of classifiers: its logits give the mean of their softmax probabilities."""
 
     def __init__(self, networks: Iterable[nn.Module]):
         super().__init__()
@@ -36,18 +36,19 @@ class Ensemble(nn.Module):
 
 
 def classifier_of_generated(draw: Draw, config: Synthetic) -> nn.Module:
-    """Train CNNs on generated images alone; their accuracy on real ones is the classification accuracy score
-    (Ravuri and Vinyals, 2019, arXiv:1905.10887).
+    """Train an ensemble of CNNs only on generated images.
 
-    Several read together, since what one short training makes of images it has not seen is its own luck: with the same
-    generator, seeds alone move the score of one by more than most generators differ.
+    Its accuracy on real images is the classification accuracy score (Ravuri and Vinyals, 2019, arXiv:1905.10887).
+
+    A single CNN would be too noisy, because the result of one short training depends on luck: for the same generator,
+    changing only the seed moves a single CNN's score by more than most generators differ.
     """
     seeds = range(config.fit.seed, config.fit.seed + 10 * config.networks, 10)
     return Ensemble(_trained_on_generated(draw, config, seed) for seed in seeds)
 
 
 def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module:
-    """One of them. Its epoch is chosen by generated images, too."""
+    """Train one CNN of the ensemble. Its best epoch is also selected on generated images."""
     fit = config.fit.model_copy(update={"seed": seed})
     splits = []
     for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
@@ -59,9 +60,10 @@ def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module
 def fresh_discriminator(
     net: GanNet, generator: Generator, real: Split, config: FreshDiscriminator, seed: int
 ) -> Discriminator:
-    """Train a new discriminator to tell `real`, which the GAN has not been trained on, from the generator's images.
+    """Train a new discriminator to distinguish `real`, which the GAN was not trained on, from generated images.
 
-    The one of the GAN has seen the training images and is one of two that chase each other; this one only judges.
+    The GAN's own discriminator has seen the training images, and it and the generator keep adapting to each other. This
+    one only judges.
     """
     torch.manual_seed(seed)
     discriminator = Discriminator(net)

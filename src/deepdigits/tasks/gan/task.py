@@ -1,4 +1,4 @@
-"""Drawing digits from noise: the GAN's generator."""
+"""The generation task: draw digits from noise with the GAN's generator."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from deepdigits.tasks.gan.synthesis import classifier_of_generated
 
 
 class ExportedGenerator(Exported):
-    """noise float32 `(n, noise_dim)` and digit int64 `(n,)` -> images float32 `(n, 28, 28)` in 0 to 1."""
+    """noise float32 `(n, noise_dim)` and digit int64 `(n,)` -> images float32 `(n, 28, 28)` in [0, 1]."""
 
     input_names = ("noise", "digit")
     output_names = ("images",)
@@ -53,23 +53,23 @@ def golden_inputs(count: int) -> Arrays:
 
 
 def score(generator: OnnxGenerator, splits: Mapping[str, Split], judges: Judges, config: Evaluate) -> EvaluationResult:
-    """What floors and promotion need of the measures, and the samples in the features of the judge.
+    """Compute the measures that the floors and promotion need, and the samples in the judge's feature space.
 
     Raises:
-        UserError: the judge has no features.
+        UserError: the judge provides no features.
     """
     cnn, test = judges["cnn"], splits["test"]
     if not cnn.has_features:
-        raise UserError("The registered CNN gives no features to judge by. Package and promote another CNN first.")
+        raise UserError("The registered CNN provides no features to judge by. Package and promote another CNN first.")
     real, other = comparable(splits, config)
     fake = Split(generator.draw_many(real.labels, config.seed), real.labels)
     in_real, in_other, in_fake = (cnn.features(split.images) for split in (real, other, fake))
-    of_generated = classifier_of_generated(generator.draw_many, config.synthetic)
+    trained_on_fake = classifier_of_generated(generator.draw_many, config.synthetic)
     measures = {
         **feature_measures(in_real, in_other, in_fake, config.neighbours),
         **pixel_measures(real, fake, splits["train"].images),
         **agreement_measures(cnn.probabilities(fake.images).argmax(axis=1), fake.labels),
-        **synthetic_measures(probabilities(of_generated, test.images).argmax(axis=1), test.labels),
+        **synthetic_measures(probabilities(trained_on_fake, test.images).argmax(axis=1), test.labels),
     }
     return EvaluationResult(measures, Samples(in_fake, in_real, covered(in_real, in_fake, config.neighbours)))
 
@@ -79,7 +79,7 @@ def figures(m: Mapping[str, Any]) -> Rows:
         (f"FID in the CNN's features, {m['test.samples']:,} samples", f"{m['test.fid']:.3f}"),
         ("the same between two sets of real images", f"{m['test.fid_floor']:.3f} (ratio {m['test.fid_ratio']:.2f})"),
         (
-            "coverage, recall: how much of the real images' variety is reached",
+            "coverage, recall: how much of the real images' variety the samples cover",
             f"{m['test.coverage']:.3f}, {m['test.recall']:.3f}",
         ),
         (
@@ -87,29 +87,29 @@ def figures(m: Mapping[str, Any]) -> Rows:
             f"{m['test.precision']:.3f}, {m['test.density']:.3f}",
         ),
         (
-            "variety inside a class, over that of real images: mean, least",
+            "diversity within a class, relative to real images: mean, minimum",
             f"{m['test.diversity']:.3f}, {m['test.diversity_min']:.3f}",
         ),
         (
-            "read by the CNN as the digit asked for (95 % interval); least of a digit",
+            "read by the CNN as the requested digit (95 % interval); minimum over digits",
             f"{m['test.class_accuracy']:.2%} ({m['test.class_accuracy_low']:.2%} to "
             f"{m['test.class_accuracy_high']:.2%}); {m['test.class_accuracy_min']:.2%}",
         ),
         (
-            "accuracy on real test images of CNNs trained on generated ones alone, together (95 % interval)",
+            "accuracy on real test images of a CNN ensemble trained only on generated ones (95 % interval)",
             f"{m['test.synthetic_accuracy']:.2%} ({m['test.synthetic_accuracy_low']:.2%} to "
             f"{m['test.synthetic_accuracy_high']:.2%})",
         ),
         (
-            "distance to the nearest training image, over that of real test images: median, lowest percent",
+            "distance to the nearest training image, relative to real test images: median, lowest percentile",
             f"{m['test.novelty']:.3f}, {m['test.novelty_lowest_percent']:.3f}",
         ),
         (
-            "share that fools its own discriminator, and one trained anew (0.5 is ideal)",
+            "share of samples that fool its own discriminator; a new one (0.5 is ideal)",
             f"{m['test.fool_rate']:.3f}, {m['test.fool_rate_fresh']:.3f}",
         ),
-        ("training ended by", f"{m['stopped_by']} after {m['epochs']} epochs; kept is epoch {m['best_epoch']}"),
-        ("weights of the CNN; figures in the features of others do not compare", str(m["judged_by.cnn"])),
+        ("training stopped by", f"{m['stopped_by']} after {m['epochs']} epochs; kept epoch {m['best_epoch']}"),
+        ("weights of the judging CNN (metrics under other CNNs are not comparable)", str(m["judged_by.cnn"])),
     ]
 
 
@@ -137,10 +137,10 @@ TASK = Task(
     ),
     title="Generation: the GAN",
     pictures={
-        "samples.png": "Generated, one digit a row.",
+        "samples.png": "Generated images, one digit per row.",
         "real_samples.png": "Real test images.",
-        "interpolation.png": "From one noise to another.",
-        "../gan_progress/progress.gif": "The same noise after each epoch of the training.",
+        "interpolation.png": "Interpolation between two noise vectors.",
+        "../gan_progress/progress.gif": "Images from the same noise after each training epoch.",
     },
     open=OnnxGenerator,
     score=score,

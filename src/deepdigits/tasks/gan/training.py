@@ -1,4 +1,4 @@
-"""The training of the conditional GAN."""
+"""Training of the conditional GAN."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from deepdigits.tasks.gan.network import Discriminator, Generator
 
 
 def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """An exponential moving average that starts short, so that the untrained weights are soon forgotten."""
+    """An exponential moving average with a short initial horizon, so that the untrained weights are soon forgotten."""
 
     def average(averaged: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
         if not averaged.is_floating_point():
-            return current  # the batch counter of batch norm
+            return current  # the batch norm's batch counter
         count = int(updates)
         return torch.lerp(current, averaged, min(decay, (1 + count) / (10 + count)))
 
@@ -30,9 +30,11 @@ def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tens
 
 
 class ConditionalGan(pl.LightningModule):
-    """Non-saturating logistic losses (Goodfellow et al., 2014, arXiv:1406.2661) with lazy R1 regularisation of the
-    discriminator on real images (Mescheder et al., 2018, arXiv:1801.04406) and an exponential moving average of the
-    generator, which is the network that is judged and kept."""
+    """Non-saturating logistic losses (Goodfellow et al., 2014, arXiv:1406.2661) with lazy R1 regularisation.
+
+    R1 regularises the discriminator on real images (Mescheder et al., 2018, arXiv:1801.04406). The network that is
+    evaluated and kept is an exponential moving average of the generator.
+    """
 
     def __init__(self, config: TrainGan):
         super().__init__()
@@ -58,7 +60,7 @@ class ConditionalGan(pl.LightningModule):
         self.manual_backward(loss_d)
         optimizer_d.step()
 
-        self.toggle_optimizer(optimizer_g)  # spares the gradients of the discriminator's weights
+        self.toggle_optimizer(optimizer_g)  # skips the gradients of the discriminator's weights
         loss_g = F.softplus(-self.discriminator(fake, fake_digits)).mean()
         optimizer_g.zero_grad()
         self.manual_backward(loss_g)
@@ -81,7 +83,7 @@ class ConditionalGan(pl.LightningModule):
         (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
         penalty = slope.square().sum(dim=(1, 2, 3)).mean()
         self._log_epoch_mean({"train/r1": penalty})
-        # Lazy regularisation: applied every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
+        # Lazy regularisation: apply it every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
         weight = self.config.r1_gamma / 2 * self.config.r1_every
         return F.softplus(-logits).mean() + weight * penalty
 

@@ -1,4 +1,4 @@
-"""Section `train_rnn`."""
+"""The `train_rnn` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RnnNet(Section):
     def _causal(self) -> RnnNet:
         if self.cell == "s4d" and (self.bidirectional or self.hidden % 2):
             raise ValueError(
-                "cell s4d reads forwards only and halves its width: bidirectional must be false, hidden even"
+                "cell s4d only reads forwards and halves its width: bidirectional must be false, and hidden even"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""How the RNN is evaluated."""
+"""Evaluation of the RNN."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = (2, 4, 7, 9)  # digits
 
 
 def evaluate(network: nn.Module, figures: Path, config: Evaluate) -> dict[str, float]:
-    """The measures of a classifier; draws how its belief grows row by row, too."""
+    """Compute the measures of a classifier, and plot how its prediction evolves row by row."""
     test = load_split(paths.split_file("test"))
     digits = first_of_each_class(test.images, test.labels, 1)
     shown = [digits[digit] for digit in SHOWN]

@@ -1,4 +1,4 @@
-"""The recurrent networks: an image read row by row or pixel by pixel, the state of each instant feeding the next."""
+"""The recurrent networks: they read an image row by row or pixel by pixel, and each state feeds the next."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RowRnn(nn.Module):
-    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels; the mean and maximum over the rows give the class
-    scores.
+    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels. The logits come from the states' mean and maximum.
 
-    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
     """
 
     def __init__(self, config: RnnNet):
@@ -45,7 +44,7 @@ class RowRnn(nn.Module):
 
 
 def make_rnn(config: RnnNet) -> nn.Module:
-    """The network that `config.cell` asks for: float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`."""
+    """Build the network for `config.cell`: float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`."""
     return PixelRnn(config) if config.cell == "s4d" else RowRnn(config)
 
 

@@ -1,4 +1,4 @@
-"""The recurrent network that reads an image pixel by pixel: 784 instants, each fed by the one before."""
+"""The recurrent network that reads an image pixel by pixel: 784 time steps, each fed by the one before."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from torch.nn import functional as F
 from deepdigits.nn.contrast import CLASSES, Temperature
 from deepdigits.tasks.rnn.config import RnnNet
 
-PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in 0 to 1
-STATES = 8  # complex states of each channel
-MERGED = 4  # instants that one instant of the deeper layers sees
+PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in [0, 1]
+STATES = 8  # complex states per channel
+MERGED = 4  # time steps merged into one for the deeper layers
 
 
 class DiagonalRecurrence(nn.Module):
     """Per channel, h[t] = a * h[t-1] + x[t] with complex `a` inside the unit circle, y[t] = Re(c . h[t]) + d * x[t].
 
-    A diagonal state space model (S4D-Lin; Gu et al., 2022, arXiv:2206.11893). Since it is linear, the outputs of all
-    instants follow from matrix products, inside blocks of sqrt(t) instants and between them, instead of t steps.
+    A diagonal state space model (S4D-Lin; Gu et al., 2022, arXiv:2206.11893). Because it is linear, all outputs can be
+    computed with matrix products, within and between blocks of sqrt(t) time steps, instead of t sequential steps.
 
-    float32 `(channels, n, t)` -> the same shape; t must be a square.
+    float32 `(channels, n, t)` -> the same shape; t must be a square number.
     """
 
     def __init__(self, channels: int):
@@ -41,7 +41,7 @@ class DiagonalRecurrence(nn.Module):
         lag = instants[None, :] - instants[:, None]
 
         weights = self._read_out_weights(side + 1)  # (channels, 2 * states, side + 1): lag 0 to side
-        kernel = weights[:, :STATES].sum(dim=1)  # the answer to one impulse
+        kernel = weights[:, :STATES].sum(dim=1)  # the impulse response
         inside = kernel[:, lag.clamp(min=0)] * (lag >= 0) + self.skip * torch.eye(side, device=sequence.device)
         local = torch.bmm(blocks, inside)
 
@@ -52,7 +52,7 @@ class DiagonalRecurrence(nn.Module):
         return out.view(channels, count, steps)
 
     def _powers(self, lag: Tensor) -> tuple[Tensor, Tensor]:
-        """a to the power of `lag`, any shape: real and imaginary part `(channels, states, *lag.shape)`."""
+        """a to the power of `lag`, of any shape: real and imaginary parts `(channels, states, *lag.shape)`."""
         index = (..., *[None] * lag.dim())
         step = torch.exp(self.log_step)
         size = torch.exp(-(step * torch.exp(self.log_decay))[index] * lag)
@@ -60,13 +60,13 @@ class DiagonalRecurrence(nn.Module):
         return size * torch.cos(turn), size * torch.sin(turn)
 
     def _read_out_weights(self, length: int) -> Tensor:
-        """What a state adds to the output after 0 to length - 1 instants, for its real and its imaginary part."""
+        """What a state contributes to the output after 0 to length - 1 steps, for its real and imaginary parts."""
         real, imaginary = self._powers(torch.arange(length, device=self.log_step.device))
         c_real, c_imaginary = (2 * torch.exp(self.log_step) * self.read_out).unsqueeze(3)
         return torch.cat([c_real * real - c_imaginary * imaginary, -c_real * imaginary - c_imaginary * real], dim=1)
 
     def _carry(self, ends: Tensor, side: int, lag: Tensor) -> Tensor:
-        """The state at the start of each block, from what every block before left at its end."""
+        """The state at the start of each block, given what all earlier blocks contribute at their ends."""
         channels, _, _, count, _ = ends.shape
         real, imaginary = ends.transpose(0, 1).reshape(2, channels * STATES, count, side)
         past = (lag > 0).float()
@@ -83,10 +83,12 @@ class DiagonalRecurrence(nn.Module):
 
 
 class PixelRnn(nn.Module):
-    """Gated blocks of `DiagonalRecurrence`, all strictly causal. The first reads every pixel; its instants are then
-    merged four by four, so the deeper ones read 196. Mean and last state of the last give the class scores.
+    """Gated blocks of `DiagonalRecurrence`, all strictly causal.
 
-    float32 `(n, 1, 28, 28)` in 0 to 1 -> logits `(n, 10)`.
+    The first block reads every pixel. Its time steps are then merged in groups of four, so the deeper blocks read 196.
+    The mean and the last state of the last block give the logits.
+
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
     """
 
     def __init__(self, config: RnnNet):
@@ -127,6 +129,6 @@ class _Block(nn.Module):
 
 
 def _mix(layer: nn.Linear, hidden: Tensor) -> Tensor:
-    """`layer` over the channels of `(width, n, t)`; channels first spares the recurrence its transpositions."""
+    """Apply `layer` over the channels of `(width, n, t)`; with channels first, the recurrence needs no transposes."""
     mixed = torch.addmm(layer.bias[:, None], layer.weight, hidden.flatten(1))
     return mixed.view(-1, *hidden.shape[1:])

@@ -1,4 +1,4 @@
-"""Which digit is it? The RNN."""
+"""The classification task of the RNN."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ TASK = classifier_task(
     EVALUATION,
     ExportedClassifier,
     "Classification: the recurrent network",
-    {"by_row.png": "What it believes after each row: what has been read is remembered."},
+    {"by_row.png": "Its prediction after each row: it remembers what it has read."},
 )

@@ -1,4 +1,4 @@
-"""How the RNN is trained."""
+"""Training of the RNN."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ from deepdigits.tasks.rnn.network import make_rnn
 
 
 def rnn_to_train(net: RnnNet, fit: Fit) -> Classifier:
-    """Ready to train with AdamW."""
+    """A new RNN, set up for training with AdamW."""
     make = partial(AdamW, lr=fit.max_learning_rate, weight_decay=fit.weight_decay, fused=True)
     return Classifier(make_rnn(net), make, fit.max_learning_rate, fit.label_smoothing)

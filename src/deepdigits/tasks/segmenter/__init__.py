@@ -1,1 +1,1 @@
-"""The segmenter of scenes."""
+"""The scene segmenter."""

@@ -1,4 +1,4 @@
-"""Section `train_segmenter`."""
+"""The `train_segmenter` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepdigits.training.config import CycleFit
 
 
 class SegmenterNet(Section):
-    """Not in params.yaml: the widths are those of the detector, with whose backbone the segmenter begins."""
+    """Not in params.yaml: the widths are the detector's, because the segmenter starts from the detector's backbone."""
 
     widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
 

@@ -1,4 +1,4 @@
-"""How the segmenter is evaluated."""
+"""Evaluation of the segmenter."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from deepdigits.tasks.evaluation import SCENES, Evaluation
 from deepdigits.tasks.segmenter.metrics import confusions, iou_by_class, segmentation_measures
 from deepdigits.tasks.segmenter.network import Segmenter, load_segmenter, name_pixels
 
-SHOWN = 8  # scenes in a picture
+SHOWN = 8  # scenes per figure
 
 
 def evaluate(network: Segmenter, figures: Path, _config: Evaluate) -> dict[str, float]:
-    """Figures of the test scenes; pictures of the first, and of those with the lowest mean IoU."""
+    """Compute the measures on the test scenes; plot the first scenes and those with the lowest mean IoU."""
     scenes = load_scenes(paths.scene_file("test"))
     found = name_pixels(network, scenes.images)
     measures = segmentation_measures(scenes, found)
@@ -34,7 +34,7 @@ def evaluate(network: Segmenter, figures: Path, _config: Evaluate) -> dict[str, 
 
 def summary(measures: Mapping[str, Any]) -> str:
     return (
-        f"mean IoU {measures['miou']:.3f}, outlines {measures['boundary_f1']:.3f}, where digits overlap "
+        f"mean IoU {measures['miou']:.3f}, boundary F1 {measures['boundary_f1']:.3f}, mean IoU where digits overlap "
         f"{measures['miou_overlap']:.3f}"
     )
 

@@ -1,4 +1,4 @@
-"""Masks found against masks that are there."""
+"""Compare predicted with true masks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from deepdigits.data.scenes.scenes import Scenes
 
 CLASSES = 11  # background and ten digits
-SQUARE = np.ones((1, 3, 3), bool)  # a pixel and its eight neighbours, within each image
+SQUARE = np.ones((1, 3, 3), bool)  # a pixel and its eight neighbours in the same image
 NEAR_OVERLAP = 2  # pixels
 
 
 def confusions(semantic: np.ndarray, found: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
-    """Pixels by image, true class and class found: int64 `(n, 11, 11)`.
+    """Pixel counts by image, true class and predicted class: int64 `(n, 11, 11)`.
 
     Args:
-        semantic: what is there, integers 0 to 10 `(n, height, width)`; found: what is found, likewise.
-        where: bool `(n, height, width)`, the pixels that count; all by default.
+        semantic, found: the true and the predicted classes, integers 0 to 10 `(n, height, width)`.
+        where: bool `(n, height, width)`, the pixels to count; all by default.
     """
     image = np.arange(len(semantic))[:, None, None]
     cell = (image * CLASSES + semantic.astype(np.int64)) * CLASSES + found
@@ -26,8 +26,10 @@ def confusions(semantic: np.ndarray, found: np.ndarray, where: np.ndarray | None
 
 
 def iou_by_class(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, `(..., 11)` for confusions `(..., 11, 11)`; NaN where a class is neither
-    there nor found."""
+    """Intersection over union of each class, `(..., 11)` for confusions `(..., 11, 11)`.
+
+    It is NaN for a class that is neither present nor predicted.
+    """
     shared = np.diagonal(confusion, axis1=-2, axis2=-1)
     union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - shared
     with np.errstate(invalid="ignore"):
@@ -35,14 +37,18 @@ def iou_by_class(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """The mean over the ten digits, without the background, of all images together (Everingham et al., 2010,
-    doi:10.1007/s11263-009-0275-4)."""
+    """The mean IoU over the ten digits, excluding the background, computed over all images together.
+
+    See Everingham et al., 2010, doi:10.1007/s11263-009-0275-4.
+    """
     return float(np.nanmean(iou_by_class(confusion)[1:]))
 
 
 def boundary_f1(semantic: np.ndarray, found: np.ndarray, tolerance: int = 1) -> np.ndarray:
-    """The F-score of each digit's outline, `(10,)`: a point of one outline counts if the other has a point within
-    `tolerance` pixels, diagonals included (after Csurka et al., 2013, doi:10.5244/C.27.32)."""
+    """The F-score of each digit's outline, `(10,)`, based on Csurka et al., 2013, doi:10.5244/C.27.32.
+
+    A point on one outline counts if the other outline has a point within `tolerance` pixels, including diagonally.
+    """
     scores = np.zeros(CLASSES - 1)
     for digit in range(1, CLASSES):
         rows = np.flatnonzero(((semantic == digit) | (found == digit)).any(axis=(1, 2)))
@@ -54,19 +60,20 @@ def boundary_f1(semantic: np.ndarray, found: np.ndarray, tolerance: int = 1) -> 
 
 
 def overlaps(instances: np.ndarray) -> np.ndarray:
-    """Where two or more digits have ink, and `NEAR_OVERLAP` pixels around: bool, of the shape of `instances`."""
+    """Where two or more digits have ink, plus `NEAR_OVERLAP` pixels around it: bool, same shape as `instances`."""
     shared = (instances & (instances - 1)) != 0  # more than one bit
     return np.asarray(binary_dilation(shared & (instances > 0), SQUARE, NEAR_OVERLAP))
 
 
 def segmentation_measures(scenes: Scenes, found: np.ndarray) -> dict[str, float]:
-    """The figures of a segmenter, flat: `miou` over the ten digits and `iou.D` by digit, `iou_background`,
-    `pixel_accuracy`, `boundary_f1` and `boundary_f1.D`, and, where digits overlap, `miou_overlap` and
-    `pixel_accuracy_overlap`.
+    """The metrics of a segmenter, as a flat dict.
+
+    They are `miou` over the ten digits and `iou.D` by digit, `iou_background`, `pixel_accuracy`, `boundary_f1` and
+    `boundary_f1.D` by digit, and `miou_overlap` and `pixel_accuracy_overlap` where digits overlap.
 
     Args:
-        scenes: what is there.
-        found: integers 0 to 10 `(n, height, width)`.
+        scenes: the ground truth.
+        found: the predicted classes, integers 0 to 10 `(n, height, width)`.
     """
     whole = confusions(scenes.semantic, found).sum(axis=0)
     crowded = confusions(scenes.semantic, found, overlaps(scenes.instances)).sum(axis=0)

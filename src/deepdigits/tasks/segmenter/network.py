@@ -1,4 +1,4 @@
-"""The segmenter: a small U-Net (Ronneberger et al., 2015, arXiv:1505.04597) that names the digit of every pixel."""
+"""The segmenter: a small U-Net (Ronneberger et al., 2015, arXiv:1505.04597) that classifies every pixel."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.segmenter.config import SegmenterNet
 
 CLASSES = 11  # background and ten digits
-ENTROPY_WEIGHT = 2.0  # of the cross-entropy, which draws the outlines, against the Dice term, which tells the digits
+# Weight of the cross-entropy, which sharpens the outlines, relative to the Dice term, which separates the digits.
+ENTROPY_WEIGHT = 2.0
 
 
 class Segmenter(nn.Module):
-    """float32 `(n, 1, height, width)` in 0 to 1 -> logits `(n, 11, height, width)`; class 0 is the background, class
-    1 + d the digit d.
+    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, 11, height, width)`.
 
-    The way down is the backbone; on the way back each level sees what it gave on the way down.
+    Class 0 is the background, class 1 + d the digit d. The backbone is the contracting path; on the expanding path,
+    each level also receives its own output from the contracting path.
     """
 
     def __init__(self, config: SegmenterNet):
@@ -43,7 +44,7 @@ class Segmenter(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One level up: the coarser map, narrowed and enlarged, is added to the finer one."""
+    """One level up: reduce the coarser map's channels, upsample it, and add it to the finer map."""
 
     def __init__(self, coarse: int, fine: int):
         super().__init__()
@@ -56,9 +57,10 @@ class UpBlock(nn.Module):
 
 
 def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
-    """Twice the cross-entropy, plus the mean over the digits of -log Dice (Wong et al., 2018, arXiv:1809.00076), each
-    digit over the whole batch. 1 - Dice has hardly a slope before a digit is found: short trainings stayed with all
-    background.
+    """Twice the cross-entropy, plus the mean over the digits of -log Dice (Wong et al., 2018, arXiv:1809.00076).
+
+    Dice is computed per digit over the whole batch. The gradient of 1 - Dice almost vanishes until a digit is found:
+    with it, short training runs got stuck predicting only background.
 
     Args:
         logits: `(n, 11, height, width)`.
@@ -75,14 +77,14 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
 
 
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:
-    """The class of every pixel, uint8 0 to 10 `(n, height, width)`, of scenes uint8 `(n, height, width)`."""
+    """Predict the class of every pixel, uint8 0 to 10 `(n, height, width)`, in scenes uint8 `(n, height, width)`."""
     return predict_batches(
         network, lambda part: network(part).argmax(dim=1).to(torch.uint8), images, at_once=SCENES_AT_ONCE
     )
 
 
 def losses(net: nn.Module, images: Tensor, semantic: Tensor) -> dict[str, Tensor]:
-    """What is minimised, for masks of integers `(n, height, width)`, 0 to 10."""
+    """The training loss for integer masks `(n, height, width)`, 0 to 10."""
     return {"loss": segmentation_loss(net(images), semantic)}
 
 

@@ -1,4 +1,4 @@
-"""Which digit does each pixel belong to? The segmenter."""
+"""The segmentation task: which digit does each pixel belong to?"""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deepdigits.tasks.segmenter.metrics import confusions, mean_iou, segmentatio
 
 
 class ExportedSegmenter(Exported):
-    """images uint8 `(n, height, width)` -> semantic uint8 `(n, height, width)`: 0 background, else 1 + the digit."""
+    """images uint8 `(n, height, width)` -> semantic uint8 `(n, height, width)`: 0 background, otherwise 1 + digit."""
 
     input_names = ("images",)
     output_names = ("semantic",)
@@ -55,10 +55,10 @@ def score(segmenter: OnnxNetwork, splits: Mapping[str, Scenes], _judges: Judges,
 def figures(m: Mapping[str, Any]) -> Rows:
     return [
         ("mean IoU over the ten digits", f"{m['test.miou']:.4f}"),
-        ("F-score of the outlines, within a pixel", f"{m['test.boundary_f1']:.4f}"),
-        ("pixels named right", f"{m['test.pixel_accuracy']:.2%}"),
+        ("boundary F1, with a tolerance of one pixel", f"{m['test.boundary_f1']:.4f}"),
+        ("pixel accuracy", f"{m['test.pixel_accuracy']:.2%}"),
         (
-            "where digits overlap: mean IoU, pixels named right",
+            "where digits overlap: mean IoU, pixel accuracy",
             f"{m['test.miou_overlap']:.4f}, {m['test.pixel_accuracy_overlap']:.2%}",
         ),
         ("parameters", f"{m['parameters']:,}"),
@@ -84,7 +84,7 @@ TASK = Task(
     pictures={
         "overlays.png": "The first test scenes.",
         "worst.png": "The test scenes with the lowest mean IoU.",
-        "by_digit.png": "IoU of each digit.",
+        "by_digit.png": "IoU by digit.",
     },
     open=OnnxNetwork,
     score=score,

@@ -1,4 +1,4 @@
-"""Section `train_swap`."""
+"""The `train_swap` section of params.yaml."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class SwapNet(Section):
-    gan: GanNet  # its generator draws a swap from a style code in place of noise
+    gan: GanNet  # its generator draws swaps from a style code instead of noise
     levels: Annotated[int, Field(ge=3, le=255)]
     encoder_widths: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3)]
 

@@ -1,4 +1,4 @@
-"""How the identity swap is evaluated."""
+"""Evaluation of the identity swap."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from deepdigits.tasks.evaluation import IMAGES, Evaluation
 from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, styles, swap_measures
 from deepdigits.tasks.swap.network import Swapper, digits_read, load_swapper, other_digits, style_codes, swap_digits
 
-SHOWN = 60  # misread swaps in a picture
+SHOWN = 60  # misread swaps per figure
 STYLE = ("slant, radians", "thickness, pixels")
 SPLITS = ("test", "train")
 PROBE_SEED = 0
@@ -29,7 +29,7 @@ PROBED = 20_000  # training images whose style codes the probes learn from
 
 
 def evaluate(network: Swapper, figures: Path, _config: Evaluate) -> dict[str, float]:
-    """Figures of the test images, each swapped to one other digit and back."""
+    """Compute the measures on the test images, each swapped to one other digit and back."""
     test, train = (load_split(paths.split_file(name)) for name in SPLITS)
     known = probed(train)
     wanted = other_digits(test.labels)
@@ -57,14 +57,14 @@ def probed(train: Split) -> Split:
 
 def summary(measures: Mapping[str, Any]) -> str:
     return (
-        f"read as the digit asked for {measures['identity']:.2%}, correlation of slant "
+        f"read as the requested digit {measures['identity']:.2%}, correlation of slant "
         f"{measures['slant_correlation']:.3f} and thickness {measures['thickness_correlation']:.3f}, "
-        f"digit told from style {measures['probe']:.1%}"
+        f"digit predicted from style {measures['probe']:.1%}"
     )
 
 
 def save_table(network: Swapper, test: Split, figures: Path) -> None:
-    """A source from each digit, and its handwriting as each digit."""
+    """Save one source per digit, and that source's handwriting as every digit."""
     sources = np.array([np.flatnonzero(test.labels == digit)[0] for digit in range(CLASSES)])
     drawn = swap_digits(network, test.images[sources.repeat(CLASSES)], np.tile(np.arange(CLASSES), CLASSES))
     table = np.concatenate([test.images[sources][:, None], drawn.reshape(CLASSES, CLASSES, 28, 28)], axis=1)
@@ -72,7 +72,7 @@ def save_table(network: Swapper, test: Split, figures: Path) -> None:
 
 
 def save_misread(images: np.ndarray, swapped: np.ndarray, wrong: np.ndarray, figures: Path) -> None:
-    """Sources, each followed by its swap, of the first that the judge misreads."""
+    """Save the first swaps that the judge misreads, each preceded by its source."""
     pairs = np.stack([images, swapped], axis=1)[wrong][:SHOWN]
     save_image_grid(pairs.reshape(-1, 28, 28), figures / "misread.png", columns=12)
 
@@ -83,5 +83,5 @@ EVALUATION = Evaluation(
     load_swapper,
     evaluate,
     summary,
-    judges={"cnn": "The digits of the swaps are read by the CNN"},  # it takes no part in training the swap
+    judges={"cnn": "The digits of the swaps are read by the CNN"},  # which takes no part in training the swap
 )

@@ -1,4 +1,4 @@
-"""How digits are written, measured as in Morpho-MNIST (Castro et al., 2019, arXiv:1809.10780)."""
+"""Handwriting measurements, as in Morpho-MNIST (Castro et al., 2019, arXiv:1809.10780)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, zoom
 from skimage.morphology import skeletonize
 
-UPSCALED = 4  # pixels of the enlarged image along one of the image's
+UPSCALED = 4  # the factor by which images are enlarged before thickness is measured
 AT_ONCE = 500
 
 
 def slants(images: np.ndarray) -> np.ndarray:
-    """The angle by which each digit leans, in radians, positive to the right, from its second moments, `(n,)`.
+    """The slant of each digit in radians, positive to the right, from its second moments, `(n,)`.
 
     Args:
-        images: uint8 `(n, 28, 28)`, ink 255 on background 0; an empty one has slant 0.
+        images: uint8 `(n, 28, 28)`, ink 255 on background 0; an empty image has slant 0.
     """
     ink = images.astype(np.float64)
     total = ink.sum(axis=(1, 2)).clip(1)
@@ -29,10 +29,10 @@ def slants(images: np.ndarray) -> np.ndarray:
 
 
 def thicknesses(images: np.ndarray) -> np.ndarray:
-    """The mean thickness of each digit's strokes in pixels, `(n,)`: twice the distance from the skeleton to the ground.
+    """The mean stroke thickness of each digit in pixels, `(n,)`: twice the distance from skeleton to background.
 
     Args:
-        images: as of `slants`; an empty one has thickness 0.
+        images: as in `slants`; an empty image has thickness 0.
     """
     parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
     with ThreadPoolExecutor() as workers:
@@ -40,7 +40,7 @@ def thicknesses(images: np.ndarray) -> np.ndarray:
 
 
 def _thicknesses(images: np.ndarray) -> np.ndarray:
-    # One under another, with empty lines between them: the strokes of one do not touch those of the next.
+    # Stack the images vertically, with empty rows in between so that strokes of different images do not touch.
     apart = np.pad(images.astype(np.float32) / 255, ((0, 0), (1, 1), (1, 1)))
     ink = zoom(apart, (1, UPSCALED, UPSCALED), order=1, grid_mode=True, mode="grid-constant") >= 0.5
     column = ink.reshape(-1, ink.shape[2])

@@ -1,4 +1,4 @@
-"""Does a swap show the digit asked for, in its source's handwriting? All functions take and return numpy arrays."""
+"""Does a swap show the requested digit in its source's handwriting? All functions take and return numpy arrays."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from sklearn.preprocessing import StandardScaler
 from deepdigits.core.statistics import wilson_interval
 from deepdigits.tasks.swap.handwriting import slants, thicknesses
 
-HIDDEN = (128, 128)  # of the probe that is no line
+HIDDEN = (128, 128)  # layer widths of the nonlinear probe
 
 
 def styles(images: np.ndarray) -> np.ndarray:
-    """Slant in radians and thickness in pixels of images uint8 `(n, 28, 28)`, float64 `(n, 2)`."""
+    """Slant in radians and thickness in pixels, float64 `(n, 2)`, of images uint8 `(n, 28, 28)`."""
     return np.stack([slants(images), thicknesses(images)], axis=1)
 
 
 def style_correlations(sources: np.ndarray, swaps: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Pearson's correlation of each measure of `styles`, `(2,)`, every pair counting `weights` `(n,)` times; 0 where a
-    measure does not vary."""
+    """Pearson's correlation of each measure from `styles`, `(2,)`, with each pair weighted by `weights` `(n,)`.
+
+    It is 0 where a measure does not vary.
+    """
     counts = np.ones(len(sources)) if weights is None else weights
     first, second = (values - np.average(values, axis=0, weights=counts) for values in (sources, swaps))
     both, one, other = (counts @ product for product in (first * second, first**2, second**2))
@@ -33,12 +35,14 @@ def style_correlations(sources: np.ndarray, swaps: np.ndarray, weights: np.ndarr
 
 
 def swap_measures(sources: np.ndarray, swaps: np.ndarray, read: np.ndarray, wanted: np.ndarray) -> dict[str, float]:
-    """`identity`: share of swaps that are read as the digit asked for, with its 95 % Wilson interval, and of the least
-    digit; `slant_correlation`, `thickness_correlation` of source and swap.
+    """The metrics of the swap, as a flat dict.
+
+    `identity` is the share of swaps that are read as the requested digit, with its 95 % Wilson interval and its minimum
+    over digits. `slant_correlation` and `thickness_correlation` are between source and swap.
 
     Args:
         sources, swaps: their `styles`.
-        read: the digits that a classifier reads in the swaps, `(n,)`; wanted: those asked for.
+        read, wanted: the digits that a classifier reads in the swaps, and the requested ones, `(n,)` each.
     """
     right = read == wanted
     low, high = wilson_interval(int(right.sum()), len(right))
@@ -54,25 +58,30 @@ def swap_measures(sources: np.ndarray, swaps: np.ndarray, read: np.ndarray, want
 
 
 def cycle_error(images: np.ndarray, back: np.ndarray) -> float:
-    """Mean absolute difference of sources and their swaps swapped back, both uint8 `(n, 28, 28)`, of pixels 0 to 1."""
+    """Mean absolute pixel difference between sources and their swaps swapped back, both uint8 `(n, 28, 28)`.
+
+    The result is on the 0 to 1 scale.
+    """
     return float(np.abs(images.astype(np.float64) - back).mean() / 255)
 
 
 def probe_measures(
     known: np.ndarray, labels: np.ndarray, codes: np.ndarray, truth: np.ndarray, seed: int
 ) -> dict[str, float]:
-    """How well two probes tell the digit from its style code, by accuracy: `probe_linear`, logistic regression, and
-    `probe`, a network of two hidden layers. Chance is 0.1.
+    """The accuracy with which two probes predict the digit from its style code; chance is 0.1.
+
+    `probe_linear` is a logistic regression, `probe` a network with two hidden layers.
 
     Args:
-        known, codes: style codes float32 `(n, d)` that the probes learn from, and others; labels, truth: their digits.
+        known, labels: the style codes float32 `(n, d)` that the probes are trained on, and their digits.
+        codes, truth: the style codes and digits that the probes are tested on.
     """
     linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
     network = make_pipeline(
         StandardScaler(), MLPClassifier(HIDDEN, max_iter=25, early_stopping=True, random_state=seed)
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what the codes do not tell, no probe converges to
+        warnings.simplefilter("ignore", ConvergenceWarning)  # expected if the codes do not reveal the digit
         return {
             name: float(probe.fit(known, labels).score(codes, truth))
             for name, probe in (("probe_linear", linear), ("probe", network))

@@ -1,4 +1,4 @@
-"""Identity swap, the idea of DeepFake on digits: one image's handwriting, another digit.
+"""The identity swap, a DeepFake for digits: the handwriting of one image, showing another digit.
 
 A supervised adversarial autoencoder (Makhzani et al., 2015, arXiv:1511.05644) whose decoder is the GAN's generator.
 """
@@ -24,10 +24,10 @@ DENSE = 128  # width of the encoder's last hidden layer
 
 
 class Swapper(nn.Module):
-    """Images float32 `(n, 1, 28, 28)` in 0 to 1 and digits int64 `(n,)` -> those digits in the images' handwriting,
-    `(n, 1, 28, 28)` in 0 to 1.
+    """Images float32 `(n, 1, 28, 28)` in [0, 1] and digits int64 `(n,)` -> those digits in the images' handwriting.
 
-    The style of an image is what its handwriting adds to the digit that it shows, so that digit is read first.
+    The output is `(n, 1, 28, 28)` in [0, 1]. The style of an image is what its handwriting adds to the digit it shows,
+    so the network reads that digit first.
     """
 
     def __init__(self, config: SwapNet):
@@ -41,17 +41,17 @@ class Swapper(nn.Module):
         return swapped
 
     def style(self, images: Tensor) -> Tensor:
-        """The style code, float32 `(n, d)`, from -1 to 1."""
+        """The style code, float32 `(n, d)` in [-1, 1]."""
         code: Tensor = self.encoder(images, self.reader(images).argmax(dim=1))
         return code
 
 
 class StyleEncoder(nn.Module):
-    """Images `(n, 1, 28, 28)` and the digits that they show, int64 `(n,)` -> style codes `(n, d)` from -1 to 1.
+    """Images `(n, 1, 28, 28)` and the digits they show, int64 `(n,)` -> style codes `(n, d)` in [-1, 1].
 
-    Each number of a code is rounded to one of `levels` steps, and gradients pass as if it were not (finite scalar
-    quantization: Mentzer et al., 2023, arXiv:2309.15505). Where codes were not rounded, the identity would hide in
-    their last digits, from the latent_discriminator of training but not from a larger one.
+    Each number of a code is rounded to one of `levels` steps, with a straight-through gradient (finite scalar
+    quantization: Mentzer et al., 2023, arXiv:2309.15505). Without rounding, the identity would hide in the codes' last
+    digits: out of reach for the latent discriminator used in training, but not for a larger one.
     """
 
     def __init__(self, config: SwapNet):
@@ -70,8 +70,10 @@ class StyleEncoder(nn.Module):
 
 
 class Reader(nn.Module):
-    """Images `(n, 1, 28, 28)` -> logits `(n, 10)`. It trains beside the swap and is part of it; what judges swaps is
-    the CNN of `train_cnn`."""
+    """Images `(n, 1, 28, 28)` -> logits `(n, 10)`.
+
+    The reader is part of the swap and is trained along with it; swaps are judged by the CNN of `train_cnn`.
+    """
 
     def __init__(self, widths: tuple[int, ...]):
         super().__init__()
@@ -84,7 +86,7 @@ class Reader(nn.Module):
 
 
 def swap_digits(network: Swapper, images: np.ndarray, digits: np.ndarray) -> np.ndarray:
-    """Swaps uint8 `(n, 28, 28)` of images uint8 `(n, 28, 28)` to digits int64 `(n,)`."""
+    """Swap images uint8 `(n, 28, 28)` to digits int64 `(n,)`; returns uint8 `(n, 28, 28)`."""
     return to_bytes(predict_batches(network, network, images, digits).squeeze(1))
 
 
@@ -94,7 +96,7 @@ def style_codes(network: Swapper, images: np.ndarray) -> np.ndarray:
 
 
 def digits_read(network: Swapper, images: np.ndarray) -> np.ndarray:
-    """What the swap's own reader sees, int64 `(n,)`, in images uint8 `(n, 28, 28)`."""
+    """The digits that the swap's own reader predicts, int64 `(n,)`, for images uint8 `(n, 28, 28)`."""
     return predict_batches(network, lambda part: network.reader(part).argmax(dim=1), images)
 
 
@@ -104,6 +106,6 @@ def load_swapper(path: Path) -> Swapper:
 
 
 def other_digits(labels: np.ndarray) -> np.ndarray:
-    """For each image another digit than its own, int64 `(n,)`; all pairs are about equally many."""
+    """Choose a different digit for each image, int64 `(n,)`; all (source, target) pairs are about equally frequent."""
     steps = 1 + np.arange(len(labels)) % 9
     return np.asarray((labels.astype(np.int64) + steps) % 10)

@@ -1,4 +1,4 @@
-"""The same handwriting, another digit: the identity swap."""
+"""The identity swap task: the same handwriting, another digit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from deepdigits.tasks.swap.network import Swapper, other_digits
 
 
 class ExportedSwapper(Exported):
-    """images uint8 `(n, 28, 28)` and digit int64 `(n,)` -> swapped float32 `(n, 28, 28)` in 0 to 1, style float32
-    `(n, d)` in -1 to 1."""
+    """images uint8 `(n, 28, 28)` and digit int64 `(n,)` -> swapped and style.
+
+    swapped is float32 `(n, 28, 28)` in [0, 1]; style is float32 `(n, d)` in [-1, 1].
+    """
 
     input_names = ("images", "digit")
     output_names = ("swapped", "style")
@@ -48,7 +50,7 @@ def golden_inputs(count: int) -> Arrays:
 
 
 def score(swap: OnnxNetwork, splits: Mapping[str, Split], judges: Judges, _config: Evaluate) -> EvaluationResult:
-    """Swaps of the test images, and what a probe learns from the style codes of training images."""
+    """Score swaps of the test images, and probes trained on the style codes of training images."""
     test, known = splits["test"], probed(splits["train"])
     wanted = other_digits(test.labels)
     answers = swap.answer({"images": test.images, "digit": wanted})
@@ -57,31 +59,31 @@ def score(swap: OnnxNetwork, splits: Mapping[str, Split], judges: Judges, _confi
     read = judges["cnn"].probabilities(swapped).argmax(axis=1)
     sources, swaps, right = styles(test.images), styles(swapped), read == wanted
 
-    def worth(weights: np.ndarray) -> float:
+    def mean_score(weights: np.ndarray) -> float:
         return float((np.average(right, weights=weights) + style_correlations(sources, swaps, weights).sum()) / 3)
 
     probes = probe_measures(codes, known.labels, answers["style"], test.labels, PROBE_SEED)
     return EvaluationResult(
         {**swap_measures(sources, swaps, read, wanted), **probes},
-        Statistic("mean of identity, slant and thickness", worth, len(test)),
+        Statistic("mean of identity, slant and thickness", mean_score, len(test)),
     )
 
 
 def figures(m: Mapping[str, Any]) -> Rows:
     return [
         (
-            "read by the CNN as the digit asked for (95 % interval)",
+            "read by the CNN as the requested digit (95 % interval)",
             f"{m['test.identity']:.2%} ({m['test.identity_low']:.2%} to {m['test.identity_high']:.2%})",
         ),
-        ("the same, of the digit that is read least well", f"{m['test.identity_min']:.2%}"),
-        ("correlation of slant, source and swap", f"{m['test.slant_correlation']:.3f}"),
-        ("correlation of stroke thickness, source and swap", f"{m['test.thickness_correlation']:.3f}"),
+        ("the same, minimum over digits", f"{m['test.identity_min']:.2%}"),
+        ("correlation of slant between source and swap", f"{m['test.slant_correlation']:.3f}"),
+        ("correlation of stroke thickness between source and swap", f"{m['test.thickness_correlation']:.3f}"),
         (
-            "digit told from its style code: by a network, by logistic regression (chance 10 %)",
+            "digit predicted from its style code: by a network, by logistic regression (chance 10 %)",
             f"{m['test.probe']:.1%}, {m['test.probe_linear']:.1%}",
         ),
-        ("mean difference of a pixel after a swap there and back, of 0 to 1", f"{m['test.cycle_error']:.4f}"),
-        ("sources read right by the swap itself", f"{m['test.source_read']:.2%}"),
+        ("mean pixel difference after swapping there and back (0 to 1)", f"{m['test.cycle_error']:.4f}"),
+        ("sources read correctly by the swap itself", f"{m['test.source_read']:.2%}"),
         ("parameters", f"{m['parameters']:,}"),
     ]
 
@@ -113,9 +115,9 @@ TASK = Task(
     ),
     title="Identity swap: the same handwriting, another digit",
     pictures={
-        "table.png": "Left: a source from each digit. Then its handwriting as 0 to 9.",
-        "style.png": "How source and swap lean, and how thick their strokes are.",
-        "misread.png": "Sources, each followed by a swap that the CNN does not read as asked.",
+        "table.png": "Left column: one source per digit. Other columns: its handwriting as 0 to 9.",
+        "style.png": "Slant and stroke thickness of source and swap.",
+        "misread.png": "Sources, each followed by a swap that the CNN misreads.",
     },
     open=OnnxNetwork,
     score=score,

@@ -1,4 +1,4 @@
-"""The training of the identity swap."""
+"""Training of the identity swap."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from deepdigits.tasks.gan.network import Discriminator
 from deepdigits.tasks.swap.config import TrainSwap
 from deepdigits.tasks.swap.network import Swapper
 
-REMEMBERED = 1024  # style codes of each digit, the latest
+REMEMBERED = 1024  # how many of the latest style codes to keep for each digit
 LATENT_WIDTH, LATENT_STEPS, LATENT_BATCH, LATENT_RATE = 256, 4, 1024, 1e-3
-R1_GAMMA, R1_EVERY = 1.0, 8  # of the discriminator's gradient penalty, as in the GAN
+R1_GAMMA, R1_EVERY = 1.0, 8  # strength and interval of the discriminator's gradient penalty, as in the GAN
 BETAS = (0.5, 0.99)
 
 
 class SwapTraining(pl.LightningModule):
-    """A swap is drawn well if the reader reads the new digit, a discriminator takes it for real (logistic losses with
-    R1, as in the GAN), slant and thickness are as unusual for the new digit as the source's for its own,
-    and the way back gives the source again.
+    """Trains the swap by four criteria, and keeps the identity out of its style codes.
 
-    A style code keeps the identity secret if the latent discriminator, a classifier of codes, is left undecided (Fader
-    Networks: Lample et al., 2017, arXiv:1706.00409). It learns from many remembered codes of each digit, several steps
-    for each step of the encoder; with the codes of one batch alone it would always lag behind.
+    A swap is good if (1) the reader reads the new digit, (2) a discriminator takes it for real (logistic losses with
+    R1, as in the GAN), (3) its slant and thickness are as unusual for the new digit as the source's are for its own,
+    and (4) swapping back gives the source again.
+
+    A style code hides the identity if the latent discriminator, a classifier of codes, is left undecided (Fader
+    Networks: Lample et al., 2017, arXiv:1706.00409). The latent discriminator trains on many remembered codes of each
+    digit, with several steps per encoder step. With the codes of only one batch, it would always lag behind.
 
     Args:
-        config: params.yaml's section.
+        config: the section of params.yaml.
         usual: mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`.
     """
 
@@ -60,17 +62,17 @@ class SwapTraining(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, digits = batch
         others = (digits + torch.randint(1, CLASSES, digits.shape).to(digits.device)) % CLASSES
-        own, judges, latent_discriminator = self.optimizers()  # type: ignore[attr-defined]
+        main, critics, latent_discriminator = self.optimizers()  # type: ignore[attr-defined]
         codes = self.net.encoder(images, digits)
         again, swapped = self.net.generator(codes.repeat(2, 1), torch.cat([digits, others])).chunk(2)
         for _ in range(LATENT_STEPS):
             self._step(latent_discriminator, self._latent_loss())
         penalty = R1_GAMMA / 2 * R1_EVERY if batch_index % R1_EVERY == 0 else 0.0
-        self._step(judges, self._judges_loss(images, digits, swapped.detach(), others, penalty))
-        self.toggle_optimizer(own)  # spares the gradients of the judges' weights
+        self._step(critics, self._critics_loss(images, digits, swapped.detach(), others, penalty))
+        self.toggle_optimizer(main)  # skips the gradients of the critics' weights
         losses = self._losses(images, digits, codes, again, swapped, others)
-        self._step(own, losses["loss"])
-        self.untoggle_optimizer(own)
+        self._step(main, losses["loss"])
+        self.untoggle_optimizer(main)
         self._remember(codes.detach(), digits)
         for schedule in self.lr_schedulers():  # type: ignore[union-attr]
             schedule.step()
@@ -82,7 +84,8 @@ class SwapTraining(pl.LightningModule):
         codes = self.net.encoder(images, digits)
         again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
         losses = self._losses(images, digits, codes, again, swapped, others)
-        # Epochs are compared by `val/loss`, and each has another discriminator, whose verdicts cannot be compared.
+        # `val/loss` selects the best epoch. It leaves out realism: the discriminator changes with every epoch, so its
+        # scores are not comparable between epochs.
         compared = losses["loss"] - self.config.weights.realism * losses["realism"]
         self._log("val", {**losses, "loss": compared})
 
@@ -95,37 +98,37 @@ class SwapTraining(pl.LightningModule):
         make = partial(AdamW, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay, fused=True)
         optimizers = [make(group) for group in groups]
         schedules = [LambdaLR(optimizer, self._rate) for optimizer in optimizers]
-        # The latent_discriminator stays as quick as it is: it has to keep up with the encoder to the end.
+        # The latent discriminator keeps a constant learning rate: it has to keep up with the encoder until the end.
         return [*optimizers, Adam(self.latent_discriminator.parameters(), lr=LATENT_RATE, fused=True)], schedules
 
     def _rate(self, step: int) -> float:
-        """Full for the first half, then falling to a fiftieth in a line."""
+        """The learning rate factor: 1 for the first half, then decreasing linearly to 1/50."""
         fit = self.config.fit
         return max(0.02, min(1.0, 2 - 2 * step / (fit.epochs * fit.steps_per_epoch)))
 
     def _losses(
         self, images: Tensor, digits: Tensor, codes: Tensor, again: Tensor, swapped: Tensor, others: Tensor
     ) -> dict[str, Tensor]:
-        """What encoder and generator are trained by; `loss` is the weighted sum."""
+        """The losses of encoder and generator; `loss` is their weighted sum."""
         back = self.net.generator(self.net.encoder(swapped, others), digits)
         found = {
             "pixels": F.binary_cross_entropy(again, images) + F.binary_cross_entropy(back, images) / 2,
             "identity": F.cross_entropy(self.net.reader(swapped), others),
             "realism": F.softplus(-self.discriminator(swapped, others)).mean(),
-            "style": F.mse_loss(self._unusual(swapped, others), self._unusual(images, digits)),
+            "style": F.mse_loss(self._z_scores(swapped, others), self._z_scores(images, digits)),
             "secrecy": -self.latent_discriminator(codes).log_softmax(dim=1).mean() - math.log(CLASSES),
         }
         weights = self.config.weights.model_dump()
         return {"loss": torch.stack([weights[name] * value for name, value in found.items()]).sum(), **found}
 
-    def _unusual(self, images: Tensor, digits: Tensor) -> Tensor:
-        """How far the handwriting is from what is usual for its digit, in standard deviations."""
+    def _z_scores(self, images: Tensor, digits: Tensor) -> Tensor:
+        """How far the handwriting is from the mean for its digit, in standard deviations."""
         mean, deviation = self.usual
-        unusual: Tensor = (handwriting(images) - mean[digits]) / deviation[digits]
-        return unusual
+        z_scores: Tensor = (handwriting(images) - mean[digits]) / deviation[digits]
+        return z_scores
 
-    def _judges_loss(self, images: Tensor, digits: Tensor, swapped: Tensor, others: Tensor, penalty: float) -> Tensor:
-        """What discriminator and reader are trained by."""
+    def _critics_loss(self, images: Tensor, digits: Tensor, swapped: Tensor, others: Tensor, penalty: float) -> Tensor:
+        """The loss of the critics: the discriminator and the reader."""
         real = images.detach().requires_grad_(penalty > 0)
         logits = self.discriminator(real, digits)
         loss = F.softplus(-logits).mean() + F.softplus(self.discriminator(swapped, others)).mean()
@@ -156,8 +159,10 @@ class SwapTraining(pl.LightningModule):
 
 
 def handwriting(images: Tensor) -> Tensor:
-    """Slant and thickness of images `(n, 1, 28, 28)` from 0 to 1, float32 `(n, 2)`, by what has gradients: moments of
-    the ink, and the ink over the sum of its edges."""
+    """Differentiable slant and thickness, float32 `(n, 2)`, of images `(n, 1, 28, 28)` in [0, 1].
+
+    Slant comes from the moments of the ink, thickness from the ratio of the ink to the sum of its edges.
+    """
     ink = images.squeeze(1)
     place = torch.arange(ink.shape[1], dtype=ink.dtype, device=ink.device)
     total = ink.sum(dim=(1, 2)).clamp(min=1)
@@ -171,7 +176,7 @@ def handwriting(images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def usual_handwriting(images: Tensor, digits: Tensor) -> Tensor:
-    """Mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`, of images `(n, 1, 28, 28)`."""
+    """Mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`, over images `(n, 1, 28, 28)`."""
     found = torch.cat([handwriting(part) for part in images.split(1000)])
     deviations_and_means = [torch.std_mean(found[digits == digit], dim=0) for digit in range(CLASSES)]
     return torch.stack([torch.stack([mean, deviation]) for deviation, mean in deviations_and_means], dim=1)
