@@ -40,7 +40,7 @@ def test_the_first_version_is_promoted_by_its_floors_and_leaves_evidence(cnn: st
     assert run.info.status == "FINISHED"
     assert client.get_experiment(run.info.experiment_id).name == "registry"
     record = Path(client.download_artifacts(run.info.run_id, "decision.md")).read_text()
-    assert "| test.accuracy |" in record
+    assert "| accuracy |" in record
     version = client.get_model_version(cnn, "1")
     assert version.description.startswith("## Decisions\n\n- **promoted** on ")
     card = mlflow.artifacts.download_artifacts(f"models:/{cnn}/1/artifacts/model_card.md")
@@ -65,7 +65,7 @@ def test_a_worse_candidate_is_refused_with_reasons_and_exit_code_3(cnn: str) -> 
     shown = client.get_run(entries()[-1]["run_id"]).data.metrics
     assert shown["mcnemar_p"] == pytest.approx(decision["numbers"]["mcnemar_p"])
     assert shown["contingency.both_wrong"] == table["both_wrong"]
-    assert "test.accuracy" in shown
+    assert "accuracy" in shown
     assert faults() == []
 
 
