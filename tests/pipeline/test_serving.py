@@ -117,7 +117,7 @@ def test_a_digit_drawn_with_the_mouse_is_read_by_both(page: Page, digit: int) ->
         numbers = [float(share.removesuffix(" %")) for share in shares]
         assert numbers.index(max(numbers)) == digit
         assert sum(numbers) == pytest.approx(100, abs=1)
-    page.get_by_role("button", name="Clear").click()
+    page.get_by_role("button", name="Clear", exact=True).click()
     assert page.locator("#reader-cnn .answer").inner_text() == "\N{EN DASH}"
 
 
