@@ -26,7 +26,8 @@ def brief(reasons: Sequence[str]) -> list[str]:
     for reason in reasons:
         kept.append(cut(reason, REASON))
         if len(json.dumps(kept)) > REASONS:
-            return [*kept[:-1], f"{len(reasons) - len(kept) + 1} more reasons are in the decision's record."]
+            left = len(reasons) - len(kept) + 1
+            return [*kept[:-1], f"{left} more {'reason is' if left == 1 else 'reasons are'} in the decision's record."]
     return kept
 
 

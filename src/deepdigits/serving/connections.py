@@ -7,6 +7,7 @@ the number of pipelined requests.
 from __future__ import annotations
 
 import asyncio
+import time
 from http import HTTPStatus
 
 from uvicorn._types import ASGI3Application
@@ -108,7 +109,7 @@ class Guarded(HttpToolsProtocol):
             self.timer.cancel()
             self.timer = None
         if seconds is not None:
-            self.since = self.loop.time()
+            self.since = time.monotonic()  # the loop's own clock gives connections accepted at once the same time
             self.timer = self.loop.call_later(seconds, self._give_up, seconds)
 
     def _give_up(self, seconds: float) -> None:
