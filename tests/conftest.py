@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: real images that need no network."""
+"""Fixtures shared by all tests: real images that need no network access."""
 
 import socket
 from pathlib import Path
@@ -15,10 +15,11 @@ from deepdigits.data.digits.splits import Split
 from deepdigits.data.ingest.sources import digits_splits
 
 ROOT = Path(__file__).parents[1]
-settings.register_profile("any machine", deadline=None)  # how fast an example is tried is no property of the code
+settings.register_profile("any machine", deadline=None)  # an example's run time depends on the machine, not the code
 settings.load_profile("any machine")
-# Files that share what takes minutes to make, by their length. While one process makes it for the first of them,
-# the others do what needs none of it; the short ones come last, so that all processes end at about the same time.
+# Files that share fixtures which take minutes to build, longest file first. While one process builds them for the first
+# file, the others run tests that do not need them. The short files come last so that all processes finish at about the
+# same time.
 WAITING = (
     "test_faults",
     "test_verify",
@@ -38,17 +39,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return WAITING.index(item.path.stem) + 1 if item.path.stem in WAITING else -1
 
     items.sort(key=place)
+    for item in items:
+        if item.path.parent.name == "pipeline" and item.path.stem != "test_smoke":
+            item.add_marker(pytest.mark.extended)
 
 
 def closed_port() -> str:
-    """The URL of a port on this machine where nothing listens."""
+    """Return the URL of a local port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def forget_stores() -> None:
-    """MLflow keeps connections by address, and the address is the same relative one in every folder."""
+    """Clear MLflow's caches: they are keyed by address, and every folder uses the same relative address."""
     for store in (TrackingStore, RegistryStore):
         store._engine_map.clear()
     for registry in (TrackingStoreRegistry, ModelRegistryStoreRegistry):
@@ -58,7 +62,7 @@ def forget_stores() -> None:
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[Split, Split]:
-    """scikit-learn's digits as 28x28 images: train and test."""
+    """scikit-learn's digits as 28x28 images, split into train and test."""
     return digits_splits()
 
 

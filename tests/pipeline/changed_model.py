@@ -1,5 +1,8 @@
-"""Run in a clone: `python -m tests.pipeline.changed_model MODEL SHARE` packages and registers MODEL with noise of SHARE
-of each weight's spread, as if another training had made it."""
+"""Package and register a noisy copy of a model, as if another training had produced it.
+
+Run `python -m tests.pipeline.changed_model MODEL SHARE` in a clone. The noise on each weight tensor is SHARE times the
+tensor's standard deviation.
+"""
 
 import sys
 
@@ -19,22 +22,22 @@ from pipelines.package import package_model
 
 def main(model: str, share: float) -> None:
     path, card = paths.MODELS / model / "model.safetensors", paths.MODELS / model / "model_card.md"
-    task, before = TASKS[model], file_sha256(path)
-    figures = paths.evaluation_file(model)
+    task, old_sha256 = TASKS[model], file_sha256(path)
+    evaluation = paths.evaluation_file(model)
     network = task.load(path)
     torch.manual_seed(0)
     with torch.no_grad():
         for weights in network.parameters():
             weights += share * weights.std(correction=0) * torch.randn_like(weights)
-    for file in path.parent.iterdir():  # they may be links into DVC's cache
+    for file in path.parent.iterdir():  # the files may be links into DVC's cache
         data = file.read_bytes()
         file.unlink()
         file.write_bytes(data)
     write_bytes(path, save({name: weights.contiguous() for name, weights in network.state_dict().items()}))
-    write_json(figures, read_json(figures) | weights_named(model, task.judges))
+    write_json(evaluation, read_json(evaluation) | weights_named(model, task.judges))
     params = read_params(Params)
     package_model(task, params.package)
-    write_text(card, card.read_text().replace(before, file_sha256(path)))
+    write_text(card, card.read_text().replace(old_sha256, file_sha256(path)))
     describe_package(task)
     print(register(read_packaged(task, params.profile)))
 

@@ -1,4 +1,4 @@
-"""Real `dvc repro` runs of the smoke profile in temporary clones; made once and shared by all tests."""
+"""Real `dvc repro` runs of the smoke profile in temporary clones, built once and shared by all tests."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from deepdigits.release.workspace import prepare
 from deepdigits.tasks.classification import robustness
 from deepdigits.tasks.classification.corruptions import CORRUPTIONS
 from tests.conftest import ROOT, forget_stores
-from tests.pipeline.killing import MIDST, end_when
+from tests.pipeline.killing import MID_STAGE_FILES, run_and_signal
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A clone in which the pipeline runs, and what the first run printed."""
+    """A clone in which the pipeline runs, with the output of its first run."""
 
     root: Path
     environment: dict[str, str]
@@ -49,70 +49,72 @@ class Workspace:
         path.write_text(text.replace(old, new))
 
     def copy(self, root: Path) -> Workspace:
-        """Another folder with the same, that a test may change. What other tests of this one may be running is left."""
+        """Copy the clone to a folder that a test may change, without files that concurrent tests may be using."""
         ignored = shutil.ignore_patterns("__pycache__", "tmp", "worktrees")
         shutil.copytree(self.root, root, symlinks=True, ignore=ignored)
         return Workspace(root, dict(self.environment))
 
 
-def locked(root: Path) -> dict[str, Any]:
-    """What the dvc.lock files say of each stage."""
+def locked_stages(root: Path) -> dict[str, Any]:
+    """Return the entry of each stage in the dvc.lock files."""
     files = (root / lock_of(file) for file in pipeline_files(root))
     return {name: stage for file in files for name, stage in read_yaml(file)["stages"].items()}
 
 
-def outputs(root: Path) -> dict[str, str]:
-    """Hashes of what the stages after validation made."""
-    stages = locked(root)
+def output_hashes(root: Path) -> dict[str, str]:
+    """Return the hashes of the files made by the stages after validation."""
+    stages = locked_stages(root)
     files = [out["path"] for name in stages if name not in ("ingest", "validate") for out in stages[name]["outs"]]
     return {name: file_sha256(root / name) for name in files if (root / name).is_file()}
 
 
 def environment(**changes: str) -> dict[str, str]:
-    own = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**own, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
+    return {**inherited, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
 
 
 def reproduce(root: Path, mirrors: Sequence[str] | None = None, kill_in: Iterable[str] = ()) -> Workspace:
-    workspace = prepared(root, environment(), mirrors)
+    workspace = prepared_clone(root, environment(), mirrors)
     for stage in kill_in:
-        code, log = end_when(["dvc", "repro", stage], root, workspace.environment, MIDST[stage], signal.SIGKILL)
+        code, log = run_and_signal(
+            ["dvc", "repro", stage], root, workspace.environment, MID_STAGE_FILES[stage], signal.SIGKILL
+        )
         assert f"Running stage '{stage}'" in log
         assert code == -signal.SIGKILL
-    return finished(workspace)
+    return run_pipeline(workspace)
 
 
-def prepared(root: Path, env: dict[str, str], mirrors: Sequence[str] | None = None) -> Workspace:
-    """A clone with the profile's parameters, in which nothing has run yet."""
+def prepared_clone(root: Path, env: dict[str, str], mirrors: Sequence[str] | None = None) -> Workspace:
+    """Create a clone with the profile's parameters in which nothing has run yet."""
     prepare(ROOT, root, "smoke")
     workspace = Workspace(root, env)
     if mirrors is not None:
         workspace.environment.pop("MNIST_MIRROR", None)
         path = root / "params.yaml"
-        lines = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
-        path.write_text(lines.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
+        text = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
+        path.write_text(text.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
     commit(workspace, "The profile's parameters")
     return workspace
 
 
-def finished(workspace: Workspace, *tracer: str) -> Workspace:
+def run_pipeline(workspace: Workspace, *tracer: str) -> Workspace:
     done = workspace.run(*tracer, "dvc", "repro", "--all-pipelines")
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    commit(workspace, "What the pipeline made")
+    commit(workspace, "The pipeline's outputs")
     return replace(workspace, log=done.stdout + done.stderr)
 
 
 def commit(workspace: Workspace, message: str) -> None:
-    """As a person would, so that what is made has a clean origin."""
+    """Commit everything, as a user would, so that outputs are traced to a clean commit."""
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["add", "--all"], [*identity, "commit", "--quiet", "--message", message]):
         done = workspace.run("git", *command)
         assert done.returncode == 0, done.stderr
 
 
-def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Workspace]) -> Workspace:
-    """Made by the first of the processes that run the tests to ask for it; the others wait."""
+def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Workspace]) -> Workspace:
+    """Build a workspace in the first test process that asks for it; the others wait and share it."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
@@ -121,19 +123,22 @@ def once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Pa
         if log.exists():
             return Workspace(root, environment(), log.read_text())
         shutil.rmtree(root, ignore_errors=True)
-        made = make(root)
-        log.write_text(made.log)
-        return made
+        workspace = build(root)
+        log.write_text(workspace.log)
+        return workspace
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """All seven stages, on MNIST where it can be had. The path has a space in it, as people's paths do.
+def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Workspace:
+    """All stages, on MNIST if it can be downloaded. The path contains a space, as users' paths do.
 
-    The pipeline was killed in the midst of each stage and begun again, so that whatever holds of this clone holds in
-    spite of that; above all that test_verify.py, undisturbed elsewhere, finds the same bytes.
+    For `make test-all`, the pipeline was killed in the middle of each stage in `MID_STAGE_FILES` and restarted, so
+    whatever tests show about this clone holds despite the kills; above all, that the undisturbed rebuild in
+    test_verify.py gives the same bytes.
     """
-    return once(tmp_path_factory, "pipeline", lambda root: reproduce(root, kill_in=MIDST))
+    extended = any(item.get_closest_marker("extended") for item in request.session.items)
+    killed = MID_STAGE_FILES if extended else ()
+    return build_once(tmp_path_factory, "pipeline", lambda root: reproduce(root, kill_in=killed))
 
 
 @pytest.fixture
@@ -144,7 +149,7 @@ def moved(smoke: Workspace, tmp_path: Path) -> Workspace:
 
 @pytest.fixture(scope="session")
 def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Version 1 of the CNN is what the pipeline made, version 2 the same with noise on its weights."""
+    """Version 1 of the CNN comes from the pipeline; version 2 is the same with noise on its weights."""
     workspace = smoke.copy(tmp_path_factory.mktemp("registry") / "clone")
     workspace.environment["PYTHONPATH"] = "src:."
     done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
@@ -153,17 +158,18 @@ def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def here(two_versions: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    two_versions.copy(tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
+def registry_clone(two_versions: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of `two_versions` as the working directory."""
+    two_versions.copy(tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    # One corruption instead of fifteen: what is tested here is what becomes of the scores.
+    # One corruption instead of fifteen: these tests are about what happens to the scores.
     monkeypatch.setattr(robustness, "CORRUPTIONS", {"shear": CORRUPTIONS["shear"]})
     forget_stores()
-    yield tmp_path / "here"
+    yield tmp_path / "clone"
     forget_stores()
 
 
 @pytest.fixture
-def cnn(here: Path) -> str:
+def cnn(registry_clone: Path) -> str:
     return f"{read_json(Path('data/processed/manifest.json'))['name']}-cnn"

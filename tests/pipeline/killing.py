@@ -1,4 +1,4 @@
-"""Programs ended at a chosen moment: when a file appears, or a line is printed."""
+"""Interrupt a program at a chosen moment: when a file appears or changes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SCENES, HANDWRITING = "pipelines/scenes/dvc.yaml", "pipelines/handwriting/dvc.yaml"
-# What shows that a stage is in the midst of its work: files that it makes, not as its last.
-MIDST = {
+# Files that show a stage is in the middle of its work: it writes them, but not as its last step.
+MID_STAGE_FILES = {
     "ingest": "data/raw/train-images*",
     "validate": "reports/data_docs/*",
     f"{SCENES}:compose": "data/scenes/train.npz",
@@ -32,18 +32,18 @@ MIDST = {
 }
 
 
-def end_when(
+def run_and_signal(
     command: Sequence[str],
     root: Path,
     environment: Mapping[str, str],
     pattern: str,
-    end: signal.Signals,
+    stop_signal: signal.Signals,
     seconds: float = 600,
 ) -> tuple[int, str]:
-    """Run a command as a terminal would, and signal all of its processes when a file of `pattern` appears or changes.
+    """Run a command as a terminal would, and signal all its processes when a file of `pattern` appears or changes.
 
     Returns:
-        Its exit code and what it printed.
+        The command's exit code and output.
     """
     before = _stamps(root, pattern)
     log = root.parent / f"{root.name}.log"
@@ -55,16 +55,16 @@ def end_when(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            # A shell that runs the tests in the background has its children ignore Ctrl-C.
+            # A shell that runs the tests in the background makes its children ignore Ctrl-C.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         try:
             deadline = time.monotonic() + seconds
             while _stamps(root, pattern) <= before:
-                assert process.poll() is None, f"it ended before {pattern} appeared:\n{log.read_text()}"
+                assert process.poll() is None, f"the command ended before {pattern} appeared:\n{log.read_text()}"
                 assert time.monotonic() < deadline, f"{pattern} did not appear:\n{log.read_text()}"
                 time.sleep(0.002)
-            os.killpg(process.pid, end)
+            os.killpg(process.pid, stop_signal)
             code = process.wait(60)
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -73,8 +73,8 @@ def end_when(
 
 
 def _stamps(root: Path, pattern: str) -> set[tuple[str, int]]:
-    found = set()
+    stamps = set()
     for path in root.glob(pattern):
         with contextlib.suppress(FileNotFoundError):
-            found.add((str(path), path.stat().st_mtime_ns))
-    return found
+            stamps.add((str(path), path.stat().st_mtime_ns))
+    return stamps

@@ -1,4 +1,4 @@
-"""Faulty MNIST: what a mirror may come to serve, and what of it is harmless."""
+"""Faulty MNIST: what a mirror might serve, and which variations are harmless."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ Files = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to the files, and what the refusal says. `trusted`: the hashes in the code are theirs, as if
-    somebody had pinned them; else the hashes are MNIST's."""
+    """A change to the files and the message that refuses them.
+
+    If `trusted`, the hashes in the code are those of the changed files, as if somebody had pinned them; otherwise they
+    are MNIST's.
+    """
 
     change: Callable[[Files], Files]
-    said: str
+    message: str
     trusted: bool = True
 
 
 def data(change: Callable[[Split, Split], tuple[Split, Split]]) -> Callable[[Files], Files]:
-    """Change images and labels of train and test."""
+    """Apply a change of the train and test splits to the encoded files."""
 
     def changed(files: Files) -> Files:
         train, test = change(*mnist_splits(files))
@@ -56,7 +59,7 @@ def put(array: np.ndarray, rows: object, value: object) -> np.ndarray:
 
 
 def letters(split: Split) -> Split:
-    """Letters A to J, turned and scaled: another data set of ten classes under MNIST's names."""
+    """Replace the digits with rotated and scaled letters A to J: another ten-class data set under MNIST's names."""
     font = [ImageFont.load_default(size) for size in range(14, 23)]
     drawn = np.empty_like(split.images)
     for row, label in enumerate(split.labels):
@@ -77,7 +80,7 @@ def swapped_files(files: Files) -> Files:
     }
 
 
-def exchange_3_and_8(values: np.ndarray) -> np.ndarray:
+def swap_3_and_8(values: np.ndarray) -> np.ndarray:
     return np.where(values == 3, 8, np.where(values == 8, 3, values))
 
 
@@ -88,7 +91,7 @@ def repeated(split: Split) -> Split:
 
 FAULTS: dict[str, Fault] = {
     "a class flipped in train": Fault(
-        data(lambda train, test: (labels(train, exchange_3_and_8), test)), "each digit looks the same in all splits"
+        data(lambda train, test: (labels(train, swap_3_and_8), test)), "each digit looks the same in all splits"
     ),
     "labels off by one in train": Fault(
         data(lambda train, test: (labels(train, lambda y: (y + 1) % 10), test)),
@@ -166,7 +169,7 @@ FAULTS: dict[str, Fault] = {
     "more bytes than there should be": Fault(
         lambda files: {**files, TEST_IMAGES: files[TEST_IMAGES] + bytes(784)}, "784 byte(s) follow the last element"
     ),
-    "image and label files exchanged": Fault(swapped_files, "1 dimension(s), expected 3"),
+    "image and label files swapped": Fault(swapped_files, "1 dimension(s), expected 3"),
     "a label of 11": Fault(
         lambda files: {**files, TEST_LABELS: files[TEST_LABELS][:-1] + b"\x0b"}, "labels are 0 to 9"
     ),
@@ -177,22 +180,22 @@ def _pairs(train: Split, test: Split) -> tuple[tuple[np.ndarray, np.ndarray], tu
     return (train.images, test.images), (train.labels, test.labels)
 
 
-def in_order(order: Callable[[int], np.ndarray]) -> Callable[[Files], Files]:
+def reordered(order: Callable[[int], np.ndarray]) -> Callable[[Files], Files]:
     return data(lambda train, test: (train.take(order(len(train))), test.take(order(len(test)))))
 
 
 def noisy(values: np.ndarray) -> np.ndarray:
-    """Each pixel between black and white a grey level lighter or darker, as another scan would have it."""
+    """Shift each pixel that is neither black nor white by at most one grey level, as another scan would."""
     step = RNG.integers(-1, 2, values.shape)
     return np.where((values > 1) & (values < 254), values + step, values)
 
 
 HARMLESS: dict[str, Callable[[Files], Files]] = {
-    "in the opposite order": in_order(lambda count: np.arange(count)[::-1]),
-    "in a random order": in_order(RNG.permutation),
+    "in reversed order": reordered(lambda count: np.arange(count)[::-1]),
+    "in random order": reordered(RNG.permutation),
     "another test split": data(lambda train, _: (train.take(np.arange(12000)), train.take(np.arange(12000, 14000)))),
     "a grey level of noise": data(lambda train, test: (images(train, noisy), images(test, noisy))),
-    "some images fewer": data(
+    "slightly fewer images": data(
         lambda train, test: (train.take(np.arange(100, len(train))), test.take(np.arange(20, len(test))))
     ),
 }

@@ -1,4 +1,4 @@
-"""Run as a process: decide again and again in the store of MLFLOW_TRACKING_URI, while others do."""
+"""Run as a process: decide repeatedly in the store at MLFLOW_TRACKING_URI while other processes do the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.promotion.deciding import RECORD, begin, intent
 
 
 def append(client: MlflowClient, name: str, count: int) -> None:
-    """As many entries, each of a run of its own, as fast as it goes."""
+    """Append `count` ledger entries as fast as possible, each with its own run."""
     experiment = experiment_id(client, EXPERIMENT)
     content = {
         **asdict(intent(client, name, 1, "refused")),
@@ -34,7 +34,7 @@ def append(client: MlflowClient, name: str, count: int) -> None:
 
 
 def promote(client: MlflowClient, name: str, count: int) -> None:
-    """Make the other of two versions the champion, as many times; prints what became of it each time."""
+    """Promote whichever of two versions is not the champion, `count` times, and print the result of each attempt."""
     for _ in range(count):
         try:
             turn, _ = begin(client, name)
@@ -52,5 +52,5 @@ if __name__ == "__main__":
     store = open_store()
     print("ready", flush=True)
     sys.stdin.readline()
-    what, model, times = sys.argv[1:]
-    {"append": append, "promote": promote}[what](store, model, int(times))
+    action, model, count = sys.argv[1:]
+    {"append": append, "promote": promote}[action](store, model, int(count))

@@ -1,4 +1,4 @@
-"""What the tests of the registry ask it."""
+"""Shortcuts for the registry tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def decide(reference: str, **options: bool) -> Outcome:
     return promote(reference, read_params(Params), **options)
 
 
-def command(*arguments: str) -> Result:
+def run_cli(*arguments: str) -> Result:
     return CliRunner().invoke(commands, arguments)
 
 

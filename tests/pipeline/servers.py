@@ -1,4 +1,4 @@
-"""Real servers on loopback: MLflow, and PostgreSQL below it."""
+"""Real servers on loopback: MLflow, and PostgreSQL as its backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-# As MLflow ships it, but a password is not hashed anew, in a third of a second, for each of hundreds of requests.
+# MLflow's defaults plus a cache: hashing a password takes a third of a second, and tests send hundreds of requests.
 AUTH = """[mlflow]
 default_permission = READ
 database_uri = sqlite:///{folder}/auth.db
@@ -34,7 +34,7 @@ def free_port() -> int:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 300) -> None:
-    """Until something answers, be it a refusal."""
+    """Wait until something answers, even with an error."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -50,7 +50,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 300) -
 
 @contextlib.contextmanager
 def running(command: list[str], url: str, env: Mapping[str, str], cwd: Path, log: Path) -> Iterator[None]:
-    """A server in a process group of its own, ended with all its children."""
+    """Run a server in its own process group, and stop it with all its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=cwd, env=dict(env), start_new_session=True, stdout=output, stderr=subprocess.STDOUT
@@ -65,26 +65,28 @@ def running(command: list[str], url: str, env: Mapping[str, str], cwd: Path, log
 
 @contextlib.contextmanager
 def mlflow_server(folder: Path, store: str, env: Mapping[str, str], password: str | None = None) -> Iterator[str]:
-    """An MLflow server that keeps its artifacts itself; with `password`, one that asks user `admin` for it."""
+    """Run an MLflow server that stores its own artifacts; with `password`, user `admin` must log in with it."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
-    own = {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    own.pop("MLFLOW_TRACKING_URI", None)
+    server_env = {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server_env.pop("MLFLOW_TRACKING_URI", None)
     if password:
         command += ["--app-name", "basic-auth"]
-        own |= {"MLFLOW_AUTH_ADMIN_PASSWORD": password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for this test"}
-        own["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "auth.ini")
+        server_env |= {"MLFLOW_AUTH_ADMIN_PASSWORD": password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for this test"}
+        server_env["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "auth.ini")
         (folder / "auth.ini").write_text(AUTH.format(folder=folder))
-    with running(command, f"http://127.0.0.1:{port}/health", own, folder, folder / "server.log"):
+    with running(command, f"http://127.0.0.1:{port}/health", server_env, folder, folder / "server.log"):
         yield f"127.0.0.1:{port}"
 
 
 @contextlib.contextmanager
 def postgresql(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of this test alone, at its SQLAlchemy address. Installed from Debian's packages where that is
-    possible; the test is skipped where not."""
+    """Run a PostgreSQL server for this test alone and yield its SQLAlchemy address.
+
+    Installs it from Debian's packages if possible; otherwise the test is skipped.
+    """
     programs = _postgresql_programs()
     if programs is None and os.geteuid() == 0 and shutil.which("apt-get"):
         subprocess.run(["apt-get", "install", "-y", "-qq", "postgresql"], check=False, capture_output=True)
@@ -92,20 +94,20 @@ def postgresql(folder: Path) -> Iterator[str]:
     if programs is None:
         pytest.skip("PostgreSQL is not installed, and could not be installed with apt-get as root")
     folder.mkdir(parents=True)
-    as_other: list[str] = []
+    as_postgres: list[str] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         shutil.chown(folder, "postgres")
         for parent in folder.parents:
             if parent.stat().st_uid == 0 and parent != Path("/") and parent != Path("/tmp"):
                 parent.chmod(parent.stat().st_mode | 0o011)
     port, data = free_port(), folder / "data"
     subprocess.run(
-        [*as_other, programs / "initdb", "--pgdata", data, "--auth", "trust", "--username", "mlflow", "--no-sync"],
+        [*as_postgres, programs / "initdb", "--pgdata", data, "--auth", "trust", "--username", "mlflow", "--no-sync"],
         check=True, capture_output=True,
     )  # fmt: skip
     server = subprocess.Popen(
-        [*as_other, programs / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
+        [*as_postgres, programs / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1"],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -113,7 +115,7 @@ def postgresql(folder: Path) -> Iterator[str]:
         ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
         while subprocess.run(ready, check=False).returncode:
             assert server.poll() is None, "PostgreSQL did not start"
-            assert time.monotonic() < deadline, "PostgreSQL does not answer"
+            assert time.monotonic() < deadline, "PostgreSQL did not answer"
             time.sleep(0.2)
         yield f"postgresql+psycopg2://mlflow@127.0.0.1:{port}/postgres"
     finally:
@@ -122,8 +124,8 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 def _postgresql_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
-        return found[-1].parent
-    other = shutil.which("initdb")
-    return Path(other).parent if other else None
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if installed:
+        return installed[-1].parent
+    initdb = shutil.which("initdb")
+    return Path(initdb).parent if initdb else None

@@ -1,4 +1,4 @@
-"""What is done behind the registry's back, or cut off by a crash, is found or put right."""
+"""The audit detects changes made behind the registry's back; whatever a crash interrupted is repaired."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from deepdigits.promotion import lease
 from deepdigits.promotion.entries import digest, serialise
 from deepdigits.promotion.promote import rollback
 from tests.conftest import forget_stores
-from tests.pipeline.registry import aliases, command, decide, entries, faults, ledger_file
+from tests.pipeline.registry import aliases, decide, entries, faults, ledger_file, run_cli
 
 
-def test_a_store_that_fails_in_between_is_one_message_and_the_next_call_completes(
+def test_store_failure_mid_promotion_gives_one_message_and_the_next_call_completes_it(
     cnn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -30,7 +30,7 @@ def test_a_store_that_fails_in_between_is_one_message_and_the_next_call_complete
 
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_registered_model_alias", fail)
-        done = command("promote", f"{cnn}/1")
+        done = run_cli("promote", f"{cnn}/1")
     assert done.exit_code == 2
     assert "The store failed: http://***@server is gone" in done.output
     assert aliases(cnn) == {"champion": None, "previous": None}
@@ -39,22 +39,22 @@ def test_a_store_that_fails_in_between_is_one_message_and_the_next_call_complete
     assert (again.action, aliases(cnn)["champion"], faults()) == ("unchanged", 1, [])
 
 
-def test_an_alias_moved_by_hand_is_found_and_stays_on_record(cnn: str) -> None:
+def test_alias_moved_by_hand_is_reported_and_stays_on_record(cnn: str) -> None:
     decide(f"{cnn}/1")
     open_store().set_registered_model_alias(cnn, "champion", "2")
     assert faults() == [
         f"{cnn}: the alias 'champion' points to version 2, but the ledger says version 1: it was moved by hand."
     ]
-    assert command("audit").exit_code == 3
+    assert run_cli("audit").exit_code == 3
     assert decide(f"{cnn}/1").action == "promoted"
     assert any("moved by hand in between" in fault for fault in faults())
 
 
-def test_an_edited_entry_is_found_even_if_the_chain_is_sealed_anew(cnn: str) -> None:
+def test_edited_entry_is_detected_even_if_the_hash_chain_is_recomputed(cnn: str) -> None:
     decide(f"{cnn}/1")
     decide(cnn)
-    kept = ledger_file().read_text()
-    edited = kept.replace('"action": "refused"', '"action": "promoted"')
+    original = ledger_file().read_text()
+    edited = original.replace('"action": "refused"', '"action": "promoted"')
     ledger_file().write_text(edited)
     assert any("Entry 2 of the ledger was edited" in fault for fault in faults())
     with pytest.raises(UserError, match="was edited"):
@@ -65,20 +65,20 @@ def test_an_edited_entry_is_found_even_if_the_chain_is_sealed_anew(cnn: str) -> 
     ledger_file().write_text(serialise(rows))
     assert any("Entry 2 of the ledger does not match the copy in its decision's run" in fault for fault in faults())
 
-    ledger_file().write_text(kept.splitlines(keepends=True)[0])
+    ledger_file().write_text(original.splitlines(keepends=True)[0])
     assert any("is missing from the ledger" in fault for fault in faults())
-    ledger_file().write_text(kept)
+    ledger_file().write_text(original)
     assert faults() == []
 
 
-def test_an_edited_record_is_found(cnn: str) -> None:
+def test_edited_record_is_detected(cnn: str) -> None:
     decide(f"{cnn}/1")
     (record,) = Path("mlruns/artifacts").rglob("decision.md")
     record.write_text(record.read_text().replace("promoted", "Promoted"))
     assert any("The record of entry 1" in fault and "was edited" in fault for fault in faults())
 
 
-def test_a_ledger_cut_off_in_writing_is_put_back_by_the_next_decision(cnn: str) -> None:
+def test_ledger_truncated_mid_write_is_restored_by_the_next_decision(cnn: str) -> None:
     decide(f"{cnn}/1")
     decide(cnn)
     whole = ledger_file().read_text()
@@ -97,28 +97,28 @@ WRITES = (
 
 
 def dies_at(step: int, act: Callable[[], object]) -> bool:
-    """Run `act` in a child process that ends at once, as by kill -9, before its write number `step`; whether it did."""
+    """Run `act` in a child that exits abruptly, as under kill -9, before write number `step`; return whether it did."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
             forget_stores()
-            done = 0
+            writes = 0
 
-            def counted(name: str) -> Callable[..., Any]:
+            def counting(name: str) -> Callable[..., Any]:
                 original = getattr(MlflowClient, name)
 
                 def write(*args: Any, **kwargs: Any) -> Any:
-                    nonlocal done
-                    done += 1
-                    if done == step:
+                    nonlocal writes
+                    writes += 1
+                    if writes == step:
                         os._exit(9)
                     return original(*args, **kwargs)
 
                 return write
 
             for name in WRITES:
-                setattr(MlflowClient, name, counted(name))
+                setattr(MlflowClient, name, counting(name))
             act()
             code = 0
         finally:
@@ -150,7 +150,7 @@ def test_a_rollback_killed_at_any_step_is_completed_or_undone_by_the_next(cnn: s
     assert step > 8
 
 
-def test_another_process_at_work_is_left_alone(cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decision_is_refused_while_another_process_is_working_on_one(cnn: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 0)
     client = open_store()
     decide(f"{cnn}/1")

@@ -1,5 +1,7 @@
-"""Faults in the data, injected at the mirror: `dvc repro` stops before training and names what is wrong; models made
-before stay. MNIST only: the faults are meant for its bands."""
+"""Data faults injected at the mirror: `dvc repro` names the fault and stops before training; earlier models stay.
+
+MNIST only: the faults are tuned to its bands.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +17,35 @@ import pytest
 from deepdigits.core.files import read_json
 from deepdigits.data.digits.splits import subset
 from deepdigits.data.ingest.sources import mnist_splits, raw_bytes
-from tests.pipeline.conftest import Workspace, outputs
+from tests.pipeline.conftest import Workspace, output_hashes
 from tests.pipeline.mirrors import FAULTS, HARMLESS, Fault, Files, trust, write_mirror
 
-AT_ONCE = 2
+CLONES = 2
 SOURCES = Path("src/deepdigits/data/ingest/sources.py")
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What `dvc repro` did with one mirror."""
+class Attempt:
+    """The result of `dvc repro` with one mirror."""
 
     code: int
     out: str
     err: str
-    outputs: dict[str, str]
+    hashes: dict[str, str]
 
 
-class Bench:
-    """Copies of the finished clone, lent to one trial after the other."""
+class ClonePool:
+    """A pool of copies of the finished clone, each lent to one attempt at a time."""
 
     def __init__(self, smoke: Workspace, folder: Path):
         self.smoke, self.folder = smoke, folder
         raw = smoke.root / "data/raw"
         self.files = part_of_mnist({path.name: path.read_bytes() for path in raw.iterdir()})
         self.free: SimpleQueue[Workspace] = SimpleQueue()
-        for number in range(AT_ONCE):
+        for number in range(CLONES):
             self.free.put(smoke.copy(folder / f"clone {number}"))
 
-    def repro(self, name: str, files: Files, trusted: bool, *target: str) -> Tried:
+    def repro(self, name: str, files: Files, trusted: bool, *target: str) -> Attempt:
         workspace = self.free.get()
         try:
             write_mirror(files, self.folder / name, compress=len(name) % 2 == 0)
@@ -51,12 +53,15 @@ class Bench:
             shutil.copy(self.smoke.root / SOURCES, source)
             if trusted:
                 trust(files, source)
-            else:  # so that ingest has a reason to look at the mirror
+            else:  # a changed source makes DVC run ingest, which then reads the mirror
                 source.write_text(source.read_text() + f"# {name}\n")
             workspace.environment["MNIST_MIRROR"] = str(self.folder / name)
             done = workspace.run("dvc", "repro", *target)
-            return Tried(
-                done.returncode, done.stdout, " ".join(done.stderr.replace("│", " ").split()), outputs(workspace.root)
+            return Attempt(
+                done.returncode,
+                done.stdout,
+                " ".join(done.stderr.replace("│", " ").split()),
+                output_hashes(workspace.root),
             )
         finally:
             shutil.rmtree(self.folder / name)
@@ -64,62 +69,62 @@ class Bench:
 
 
 def part_of_mnist(files: Files) -> Files:
-    """As many images as the smoke profile needs, so that nothing takes long, with MNIST's class shares."""
+    """Take only as many images as the smoke profile needs, to save time, with MNIST's class shares."""
     train, test = mnist_splits(files)
     return raw_bytes(subset(train, 14_000, 0), subset(test, 2_000, 0))
 
 
 @pytest.fixture(scope="module")
-def bench(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def clones(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> ClonePool:
     if read_json(smoke.root / "data/processed/manifest.json")["name"] != "mnist":
-        pytest.skip("no mirror of MNIST could be reached, and the faults are meant for MNIST")
-    return Bench(smoke, tmp_path_factory.mktemp("gate"))
+        pytest.skip("no MNIST mirror could be reached, and the faults are tuned to MNIST")
+    return ClonePool(smoke, tmp_path_factory.mktemp("gate"))
 
 
 @pytest.fixture(scope="module")
-def tried(bench: Bench) -> Iterator[dict[str, Tried]]:
-    """All faults, two at a time: most of the time is that of starting Python."""
+def attempts(clones: ClonePool) -> Iterator[dict[str, Attempt]]:
+    """All faults, two at a time: most of the time goes into starting Python."""
 
-    def attempt(name: str, fault: Fault) -> Tried:
-        return bench.repro(name, fault.change(bench.files), fault.trusted)
+    def run_fault(name: str, fault: Fault) -> Attempt:
+        return clones.repro(name, fault.change(clones.files), fault.trusted)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = {name: pool.submit(attempt, name, fault) for name, fault in FAULTS.items()}
+    with ThreadPoolExecutor(CLONES) as pool:
+        futures = {name: pool.submit(run_fault, name, fault) for name, fault in FAULTS.items()}
         yield {name: future.result() for name, future in futures.items()}
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_in_the_data_stops_the_pipeline_by_name_before_training(
-    name: str, tried: dict[str, Tried], smoke: Workspace
+def test_data_fault_is_named_and_stops_the_pipeline_before_training(
+    name: str, attempts: dict[str, Attempt], smoke: Workspace
 ) -> None:
-    found = tried[name]
-    assert found.code != 0
-    assert FAULTS[name].said in found.err
-    assert "Traceback" not in found.err
-    assert "Running stage 'train" not in found.out
-    assert found.outputs == outputs(smoke.root)
+    attempt = attempts[name]
+    assert attempt.code != 0
+    assert FAULTS[name].message in attempt.err
+    assert "Traceback" not in attempt.err
+    assert "Running stage 'train" not in attempt.out
+    assert attempt.hashes == output_hashes(smoke.root)
 
 
 @pytest.fixture(scope="module")
-def passed(bench: Bench) -> dict[str, Tried]:
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+def harmless_attempts(clones: ClonePool) -> dict[str, Attempt]:
+    with ThreadPoolExecutor(CLONES) as pool:
         futures = {
-            name: pool.submit(bench.repro, name, change(bench.files), True, "validate")
+            name: pool.submit(clones.repro, name, change(clones.files), True, "validate")
             for name, change in HARMLESS.items()
         }
         return {name: future.result() for name, future in futures.items()}
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_a_harmless_variation_passes(name: str, passed: dict[str, Tried]) -> None:
-    assert passed[name].code == 0, passed[name].err
+def test_a_harmless_variation_passes(name: str, harmless_attempts: dict[str, Attempt]) -> None:
+    assert harmless_attempts[name].code == 0, harmless_attempts[name].err
 
 
-def test_another_split_seed_passes(bench: Bench) -> None:
-    workspace = bench.free.get()
-    workspace.environment["MNIST_MIRROR"] = str(bench.folder / "first")
-    write_mirror(bench.files, bench.folder / "first", compress=True)
-    trust(bench.files, workspace.root / SOURCES)
+def test_another_split_seed_passes(clones: ClonePool) -> None:
+    workspace = clones.free.get()
+    workspace.environment["MNIST_MIRROR"] = str(clones.folder / "first")
+    write_mirror(clones.files, clones.folder / "first", compress=True)
+    trust(clones.files, workspace.root / SOURCES)
     workspace.edit_params("split_seed: 20260101", "split_seed: 7")
     done = workspace.run("dvc", "repro", "validate")
     assert done.returncode == 0, done.stderr

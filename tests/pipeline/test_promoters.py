@@ -1,4 +1,4 @@
-"""Two people promote at once, through a real MLflow server on PostgreSQL."""
+"""Two users promote concurrently through a real MLflow server on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.pipeline.conftest import environment
 from tests.pipeline.servers import mlflow_server, postgresql
 from tests.promotion.deciding import decide, make_model
 
-EACH = 100
+ENTRIES_EACH = 100
 
 
 @pytest.fixture(scope="module")
@@ -43,19 +43,19 @@ def client(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClien
     forget_stores()
 
 
-def at_once(*arguments: list[str]) -> list[list[str]]:
-    """What promoters that begin at the same time print."""
+def run_concurrently(*arguments: list[str]) -> list[list[str]]:
+    """Start promoters at the same moment and return the lines that each prints."""
     env = {**environment(), "MLFLOW_TRACKING_URI": os.environ["MLFLOW_TRACKING_URI"], "PYTHONPATH": "src:."}
     promoters = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.pipeline.promoter", *each],
+            [sys.executable, "-m", "tests.pipeline.promoter", *promoter_arguments],
             cwd=ROOT,
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        for each in arguments
+        for promoter_arguments in arguments
     ]
     for promoter in promoters:
         assert promoter.stdout
@@ -69,36 +69,37 @@ def at_once(*arguments: list[str]) -> list[list[str]]:
     return printed
 
 
-def test_of_two_who_write_the_ledger_at_once_neither_loses_an_entry(client: MlflowClient, tmp_path: Path) -> None:
+def test_concurrent_ledger_writers_lose_no_entry(client: MlflowClient, tmp_path: Path) -> None:
     for name in ("mnist-cnn", "mnist-rnn"):
         make_model(client, name)
-    at_once(["append", "mnist-cnn", str(EACH)], ["append", "mnist-rnn", str(EACH)])
+    run_concurrently(["append", "mnist-cnn", str(ENTRIES_EACH)], ["append", "mnist-rnn", str(ENTRIES_EACH)])
     entries = ledger.load(client).entries
-    assert [entry["sequence"] for entry in entries] == list(range(1, 2 * EACH + 1))
-    by = [entry["by"] for entry in entries]
-    assert (by.count("mnist-cnn"), by.count("mnist-rnn")) == (EACH, EACH)
-    assert sum(one != other for one, other in pairwise(by)) > EACH / 4  # they did meet
+    assert [entry["sequence"] for entry in entries] == list(range(1, 2 * ENTRIES_EACH + 1))
+    writers = [entry["by"] for entry in entries]
+    assert (writers.count("mnist-cnn"), writers.count("mnist-rnn")) == (ENTRIES_EACH, ENTRIES_EACH)
+    switches = sum(one != other for one, other in pairwise(writers))
+    assert switches > ENTRIES_EACH / 4  # the writes did interleave
     ledger.write_file(client)
-    assert audit(client) == (2 * EACH, [])
+    assert audit(client) == (2 * ENTRIES_EACH, [])
 
 
-def test_of_two_promotions_at_once_from_the_same_champion_one_counts(client: MlflowClient) -> None:
+def test_only_one_of_two_concurrent_promotions_from_the_same_champion_takes_effect(client: MlflowClient) -> None:
     name = make_model(client, "mnist-gan")
     first = len(ledger.load(client).entries)
-    printed = at_once(*[["promote", name, "6"]] * 2)
-    said = [line.split()[0] for lines in printed for line in lines]
+    printed = run_concurrently(*[["promote", name, "6"]] * 2)
+    results = [line.split()[0] for lines in printed for line in lines]
     entries = ledger.load(client).entries[first:]
-    assert said.count("promoted") == len(entries) > 1
-    assert len(said) == 12
+    assert results.count("promoted") == len(entries) > 1
+    assert len(results) == 12
     turns = [line for lines in printed for line in lines if line.startswith("promoted")]
-    assert len(set(turns)) == len(turns)  # no two began from the same one
+    assert len(set(turns)) == len(turns)  # no two started from the same turn
     assert alias_version(client, name, "champion") == entries[-1]["champion"]
     assert ledger.unfinished(client) == []
     assert audit(client)[1] == []
 
 
 def test_a_version_can_be_refused_again_and_again(client: MlflowClient) -> None:
-    """PostgreSQL takes 5,000 characters of a description, and no more."""
+    """PostgreSQL stores at most 5,000 characters of a description."""
     name = make_model(client, "mnist-swap", versions=1, card="# A card\n" * 300)
     for _ in range(12):
         decide(client, name, 1, "refused", reasons=["A floor of this model is not met, by far. " * 20] * 9)

@@ -1,4 +1,4 @@
-"""Promotion against a real store: the finished smoke pipeline, and a second, worse version of its CNN."""
+"""Promotion against a real store: the finished smoke pipeline and a second, worse version of its CNN."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from deepdigits.promotion.promote import rollback
 from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import forget_stores
 from tests.pipeline.conftest import Workspace
-from tests.pipeline.registry import aliases, command, decide, entries, faults
+from tests.pipeline.registry import aliases, decide, entries, faults, run_cli
 
 
-def test_the_first_version_is_promoted_by_its_floors_and_leaves_evidence(cnn: str) -> None:
-    done = command("promote", f"{cnn}/1", "--json")
+def test_first_version_is_promoted_on_its_floors_alone_and_leaves_evidence(cnn: str) -> None:
+    done = run_cli("promote", f"{cnn}/1", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["action"] == "promoted"
     assert aliases(cnn) == {"champion": 1, "previous": None}
@@ -51,7 +51,7 @@ def test_the_first_version_is_promoted_by_its_floors_and_leaves_evidence(cnn: st
 
 def test_a_worse_candidate_is_refused_with_reasons_and_exit_code_3(cnn: str) -> None:
     decide(f"{cnn}/1")
-    done = command("promote", cnn, "--json")
+    done = run_cli("promote", cnn, "--json")
     assert done.exit_code == 3
     decision = json.loads(done.stdout)
     table = decision["numbers"]["contingency"]
@@ -62,32 +62,32 @@ def test_a_worse_candidate_is_refused_with_reasons_and_exit_code_3(cnn: str) -> 
     assert entries()[-1]["action"] == "refused"
     client = open_store()
     assert "**refused**" in client.get_model_version(cnn, "2").description
-    shown = client.get_run(entries()[-1]["run_id"]).data.metrics
-    assert shown["mcnemar_p"] == pytest.approx(decision["numbers"]["mcnemar_p"])
-    assert shown["contingency.both_wrong"] == table["both_wrong"]
-    assert "accuracy" in shown
+    logged = client.get_run(entries()[-1]["run_id"]).data.metrics
+    assert logged["mcnemar_p"] == pytest.approx(decision["numbers"]["mcnemar_p"])
+    assert logged["contingency.both_wrong"] == table["both_wrong"]
+    assert "accuracy" in logged
     assert faults() == []
 
 
-def test_a_better_candidate_takes_the_place_and_rollback_gives_it_back(cnn: str) -> None:
+def test_better_candidate_replaces_the_champion_and_rollback_restores_it(cnn: str) -> None:
     decide(f"{cnn}/2")
     outcome = decide(f"{cnn}/1")
     assert (outcome.action, aliases(cnn)) == ("promoted", {"champion": 1, "previous": 2})
     assert "p = " in outcome.reasons[0]
 
-    done = command("rollback", cnn)
+    done = run_cli("rollback", cnn)
     assert done.exit_code == 0, done.output
     assert aliases(cnn) == {"champion": 2, "previous": 1}
-    assert command("rollback", cnn).exit_code == 0
+    assert run_cli("rollback", cnn).exit_code == 0
     assert aliases(cnn) == {"champion": 1, "previous": 2}
     assert [entry["action"] for entry in entries()] == ["promoted", "promoted", "rolled back", "rolled back"]
     assert faults() == []
-    listed = command("history", cnn)
-    assert "version 1 promoted, champion 2 -> 1" in listed.stdout
-    assert "Rolled back from version 1 to version 2." in listed.stdout
+    history = run_cli("history", cnn)
+    assert "version 1 promoted, champion 2 -> 1" in history.stdout
+    assert "Rolled back from version 1 to version 2." in history.stdout
 
 
-def test_the_same_bytes_are_nothing_to_promote(cnn: str) -> None:
+def test_promoting_identical_bytes_changes_nothing(cnn: str) -> None:
     decide(f"{cnn}/1")
     outcome = decide(f"{cnn}/1")
     assert outcome.action == "unchanged"
@@ -102,7 +102,7 @@ def test_a_dry_run_decides_and_changes_nothing(cnn: str) -> None:
     assert open_store().get_experiment_by_name("registry") is None
 
 
-def test_a_champion_of_other_data_is_compared_only_when_asked(cnn: str) -> None:
+def test_champion_tested_on_other_data_is_compared_only_on_request(cnn: str) -> None:
     decide(f"{cnn}/2")
     open_store().set_model_version_tag(cnn, "2", "dataset.sha256", "f" * 64)
     refused = decide(f"{cnn}/1")
@@ -111,14 +111,14 @@ def test_a_champion_of_other_data_is_compared_only_when_asked(cnn: str) -> None:
     assert decide(f"{cnn}/1", allow_other_data=True).action == "promoted"
 
 
-def test_a_candidate_of_other_data_than_here_is_an_error(cnn: str) -> None:
+def test_candidate_tested_on_data_other_than_the_local_data_is_an_error(cnn: str) -> None:
     open_store().set_model_version_tag(cnn, "2", "dataset.sha256", "f" * 64)
-    done = command("promote", cnn)
+    done = run_cli("promote", cnn)
     assert done.exit_code == 2
     assert "was tested on data ffffffffffff" in " ".join(done.output.replace("│", " ").split())
 
 
-def test_test_images_that_were_changed_are_never_scored_on(cnn: str) -> None:
+def test_modified_test_split_is_never_used_for_scoring(cnn: str) -> None:
     path = Path("data/processed/test.npz")
     with np.load(path) as arrays:
         images, labels = arrays["images"], arrays["labels"].copy()
@@ -129,7 +129,7 @@ def test_test_images_that_were_changed_are_never_scored_on(cnn: str) -> None:
         decide(cnn)
 
 
-def test_a_registered_file_that_was_changed_is_never_scored(cnn: str) -> None:
+def test_modified_registered_file_is_never_scored(cnn: str) -> None:
     for path in Path("mlruns/artifacts").rglob("model.onnx"):
         path.write_bytes(path.read_bytes()[:-1] + b"\0")
     with pytest.raises(UserError, match="not the one that was registered"):
@@ -138,7 +138,7 @@ def test_a_registered_file_that_was_changed_is_never_scored(cnn: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["promote", "nothing"], "The registry has no model 'nothing'. It has: "),
         (["promote", "{cnn}/9"], "has no version 9. There are 2 versions"),
@@ -150,22 +150,22 @@ def test_a_registered_file_that_was_changed_is_never_scored(cnn: str) -> None:
         (["verify", "{cnn}@best"], "no version with the alias"),
     ],
 )
-def test_wrong_usage_is_one_message_and_exit_code_2(cnn: str, arguments: list[str], said: str) -> None:
-    done = command(*(argument.format(cnn=cnn) for argument in arguments))
+def test_invalid_usage_gives_one_message_and_exit_code_2(cnn: str, arguments: list[str], message: str) -> None:
+    done = run_cli(*(argument.format(cnn=cnn) for argument in arguments))
     assert done.exit_code == 2
-    assert said in " ".join(done.output.replace("│", " ").split())
+    assert message in " ".join(done.output.replace("│", " ").split())
     assert "Traceback" not in done.output
 
 
-def test_rollback_without_a_champion_before_says_so(cnn: str) -> None:
+def test_rollback_without_a_previous_champion_says_so(cnn: str) -> None:
     decide(f"{cnn}/1")
     with pytest.raises(UserError, match="nothing to roll back to"):
         rollback(cnn)
 
 
-@pytest.mark.parametrize("model", ["rnn", "gan", "detector", "segmenter", "swap", "fakes"])
-def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
-    """From registered files alone: what judges, too, is the version packaged with the candidate, and named."""
+@pytest.mark.parametrize("model", [name for name in TASKS if name != "cnn"])
+def test_other_models_are_promoted_from_registered_files_alone(model: str, registry_clone: Path) -> None:
+    """The judges, too, come from registered files: the versions packaged with the candidate, named in the record."""
     dataset = read_json(Path("data/processed/manifest.json"))["name"]
     shutil.rmtree("models")
     outcome = decide(f"{dataset}-{model}")
@@ -178,12 +178,12 @@ def test_the_other_models_are_promoted_too(model: str, here: Path) -> None:
     assert set(judges) == {f"{dataset}-{judge}" for judge in TASKS[model].judges}
     for name, judge in judges.items():
         tags = client.get_model_version(name, "1").tags
-        assert judge["version"] == 1  # of the CNN, the candidate is version 2
+        assert judge["version"] == 1  # the CNN's candidate is version 2
         assert judge["onnx.sha256"] == tags["onnx.sha256"]
         assert f"{name} version 1 (weights `{tags['model.sha256']}`, ONNX `{tags['onnx.sha256']}`)" in outcome.record
 
 
-def test_a_swap_is_judged_by_the_champion_and_never_by_a_damaged_or_a_missing_cnn(cnn: str) -> None:
+def test_swap_is_judged_by_the_champion_cnn_and_never_by_a_damaged_or_missing_one(cnn: str) -> None:
     swap = cnn.replace("-cnn", "-swap")
     decide(f"{cnn}/2")
     assert f"read by the CNN {cnn} version 2 " in decide(swap, dry_run=True).record
@@ -199,11 +199,15 @@ def test_a_swap_is_judged_by_the_champion_and_never_by_a_damaged_or_a_missing_cn
     assert [entry["name"] for entry in entries()] == [cnn]
 
 
-def test_a_segmenter_of_noise_is_refused_by_paired_scenes(here: Path, two_versions: Workspace) -> None:
+def test_noisy_segmenter_is_refused_by_the_paired_comparison_on_scenes(
+    registry_clone: Path, two_versions: Workspace
+) -> None:
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-segmenter"
     decide(name)
     forget_stores()
-    done = Workspace(here, two_versions.environment).python("-m", "tests.pipeline.changed_model", "segmenter", "2.0")
+    done = Workspace(registry_clone, two_versions.environment).python(
+        "-m", "tests.pipeline.changed_model", "segmenter", "2.0"
+    )
     assert done.returncode == 0, done.stderr
     outcome = decide(name)
     assert outcome.action == "refused"
@@ -211,7 +215,7 @@ def test_a_segmenter_of_noise_is_refused_by_paired_scenes(here: Path, two_versio
     assert outcome.numbers["scores"]["candidate"] < outcome.numbers["scores"]["champion"]
 
 
-def test_scenes_changed_since_they_were_described_are_not_judged_on(here: Path) -> None:
+def test_scenes_changed_after_they_were_described_are_not_used_for_judging(registry_clone: Path) -> None:
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-detector"
     path = Path("data/scenes/test.npz")
     scenes = load_scenes(path)
@@ -223,11 +227,13 @@ def test_scenes_changed_since_they_were_described_are_not_judged_on(here: Path) 
         decide(name)
 
 
-def test_a_worse_generator_is_refused_by_its_intervals(here: Path, two_versions: Workspace) -> None:
+def test_worse_generator_is_refused_by_the_confidence_intervals(registry_clone: Path, two_versions: Workspace) -> None:
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-gan"
     decide(name)
     forget_stores()
-    done = Workspace(here, two_versions.environment).python("-m", "tests.pipeline.changed_model", "gan", "0.2")
+    done = Workspace(registry_clone, two_versions.environment).python(
+        "-m", "tests.pipeline.changed_model", "gan", "0.2"
+    )
     assert done.returncode == 0, done.stderr
     outcome = decide(name)
     assert outcome.action == "refused"

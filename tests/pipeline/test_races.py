@@ -1,4 +1,4 @@
-"""Several processes that use a store for the first time at once: an MLflow server, and a file."""
+"""Several threads or processes use a store for the first time at once: an MLflow server or a file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tests.conftest import forget_stores
 from tests.pipeline.conftest import Workspace
 from tests.pipeline.servers import mlflow_server
 
-AT_ONCE = 4
+THREADS = 4
 REGISTER = (
     "import sys, time\n"
     "from deepdigits.release.packaged import read_packaged\n"
     "from deepdigits.release.registry import register\n"
     "from deepdigits.tasks.catalogue import TASKS\n"
     "time.sleep(max(0, float(sys.argv[1]) - time.time()))\n"
-    "one = register(read_packaged(TASKS['cnn'], 'smoke'))\n"
-    "print(one.name, one.version, one.aliases)\n"
+    "version = register(read_packaged(TASKS['cnn'], 'smoke'))\n"
+    "print(version.name, version.version, version.aliases)\n"
 )
 
 
@@ -38,41 +38,41 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://{address}"
 
 
-def test_the_first_users_of_a_server_get_one_experiment(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_first_users_of_a_server_share_one_experiment(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     forget_stores()
     for attempt in range(5):
-        barrier, found, failed = threading.Barrier(AT_ONCE), [], []
+        barrier, ids, errors = threading.Barrier(THREADS), [], []
 
-        def ask(name: str = f"race {attempt}", barrier=barrier, found=found, failed=failed) -> None:
+        def get_experiment_id(name: str = f"race {attempt}", barrier=barrier, ids=ids, errors=errors) -> None:
             client = MlflowClient(server)
             barrier.wait()
             try:
-                found.append(experiment_id(client, name))
+                ids.append(experiment_id(client, name))
             except Exception as error:
-                failed.append(error)
+                errors.append(error)
 
-        threads = [threading.Thread(target=ask) for _ in range(AT_ONCE)]
+        threads = [threading.Thread(target=get_experiment_id) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert not failed
-        assert len(found) == AT_ONCE
-        assert len(set(found)) == 1
+        assert not errors
+        assert len(ids) == THREADS
+        assert len(set(ids)) == 1
 
 
-def test_a_deleted_experiment_of_a_server_is_named(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deleted_experiment_on_a_server_is_named(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     client = MlflowClient(server)
-    number = experiment_id(client, "deleted")
-    client.delete_experiment(number)
-    with pytest.raises(UserError, match=f"'deleted' in {server} has been deleted.*--experiment-id {number}"):
+    deleted_id = experiment_id(client, "deleted")
+    client.delete_experiment(deleted_id)
+    with pytest.raises(UserError, match=f"'deleted' in {server} has been deleted.*--experiment-id {deleted_id}"):
         experiment_id(client, "deleted")
 
 
 @pytest.mark.parametrize("kind", ["server", "file"])
-def test_summaries_at_once_register_a_model_once(
+def test_concurrent_summaries_register_a_model_once(
     kind: str, smoke: Workspace, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     store = request.getfixturevalue("server") if kind == "server" else f"sqlite:///{tmp_path}/runs.db"
@@ -81,12 +81,12 @@ def test_summaries_at_once_register_a_model_once(
     processes = [
         subprocess.Popen(command, cwd=smoke.root, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
-    said = {process.communicate(timeout=300)[0] for process in processes}
+    outputs = {process.communicate(timeout=300)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 3
     forget_stores()
     client = MlflowClient(store)
     (version,) = client.search_model_versions("tags.profile = 'smoke'")
-    assert said == {f"{version.name} {version.version} ['candidate']\n"}
+    assert outputs == {f"{version.name} {version.version} ['candidate']\n"}
     experiment = client.get_experiment_by_name(version.name.removesuffix("-cnn")).experiment_id
     (run,) = client.search_runs([experiment])
     assert run.info.run_id == version.run_id

@@ -1,4 +1,4 @@
-"""`deepdigits serve` as a process: champions of a real store, exchanged under load, and the page in a real browser."""
+"""`deepdigits serve` as a process: champions from a real store, switched under load, and the page in a real browser."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.pipeline.servers import free_port, wait_for
 
 @pytest.fixture(scope="module")
 def champions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The finished pipeline with all models promoted, and another version of the CNN as candidate."""
+    """The finished pipeline with all models promoted and another version of the CNN as candidate."""
     workspace = smoke.copy(tmp_path_factory.mktemp("serving") / "clone")
     workspace.environment["PYTHONPATH"] = "src:."
     dataset = read_json(workspace.root / "data/processed/manifest.json")["name"]
@@ -58,36 +58,38 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         return dict(json.load(answer))
 
 
-def models(url: str) -> dict[str, int]:
+def served_versions(url: str) -> dict[str, int]:
     with urllib.request.urlopen(f"{url}/v1/models", timeout=30) as answer:
         return {model["name"].rpartition("-")[2]: model["version"] for model in json.load(answer)["models"]}
 
 
-def test_champions_answer_as_pytorch_did(server: tuple[subprocess.Popen[bytes], str], smoke: Workspace) -> None:
+def test_champions_reproduce_the_answers_of_pytorch(
+    server: tuple[subprocess.Popen[bytes], str], smoke: Workspace
+) -> None:
     _, url = server
-    assert models(url) == dict.fromkeys(KINDS, 1)
+    assert served_versions(url) == dict.fromkeys(KINDS, 1)
     for kind in ("cnn", "rnn"):
         golden = np.load(smoke.root / f"models/{kind}/golden.npz")
         (result,) = post(f"{url}/v1/classify?model={kind}", {"images": golden["in_images"].tolist()})["results"]
-        found = [answer["probabilities"] for answer in result["answers"]]
-        assert np.abs(np.array(found) - golden["out_probabilities"]).max() < 1e-5
+        probabilities = [answer["probabilities"] for answer in result["answers"]]
+        assert np.abs(np.array(probabilities) - golden["out_probabilities"]).max() < 1e-5
 
 
-def browser() -> str | None:
+def chromium_path() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome")
-    return next((found for name in names if (found := shutil.which(name))), None)
+    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @pytest.fixture
 def page(server: tuple[subprocess.Popen[bytes], str]) -> Iterator[Page]:
-    program = browser()
-    if program is None:
+    path = chromium_path()
+    if path is None:
         pytest.skip("no Chromium on PATH")
     with sync_playwright() as play:
         try:
-            chromium = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
         except Error as error:
-            pytest.skip(f"{program} does not start: {error.message.splitlines()[0]}")
+            pytest.skip(f"{path} does not start: {error.message.splitlines()[0]}")
         page = chromium.new_context(has_touch=True, viewport={"width": 1000, "height": 900}).new_page()
         page.route("**", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
         problems: list[str] = []
@@ -102,13 +104,13 @@ STROKES = {1: [(150, 50), (150, 250)], 7: [(80, 60), (215, 60), (130, 250)]}
 
 
 @pytest.mark.parametrize("digit", STROKES)
-def test_a_digit_drawn_with_the_mouse_is_read_by_both(page: Page, digit: int) -> None:
+def test_digit_drawn_with_the_mouse_is_read_by_both_classifiers(page: Page, digit: int) -> None:
     box = page.locator("#pad").bounding_box()
     assert box
-    (x, y), *rest = STROKES[digit]
+    (x, y), *later_points = STROKES[digit]
     page.mouse.move(box["x"] + x, box["y"] + y)
     page.mouse.down()
-    for x, y in rest:
+    for x, y in later_points:
         page.mouse.move(box["x"] + x, box["y"] + y, steps=12)
     page.mouse.up()
     page.wait_for_selector(f'#pad[aria-label="Drawing area, read as {digit} and {digit}"]', timeout=10_000)
@@ -142,16 +144,16 @@ def test_a_touch_leaves_ink(page: Page) -> None:
 
 
 def test_a_scene_is_searched_as_it_is_drawn(page: Page) -> None:
-    """How well is for the evaluation to say; here, that what is drawn is sent, the answer shown and taken back."""
+    """The drawing is sent and the answer is shown and cleared. How good the answer is, the evaluation measures."""
     scene = page.locator("#scene")
     box = scene.bounding_box()
     assert box
-    with page.expect_response("**/v1/segment") as named:
+    with page.expect_response("**/v1/segment") as response:
         page.mouse.move(box["x"] + 60, box["y"] + 60)
         page.mouse.down()
         page.mouse.move(box["x"] + 60, box["y"] + 150, steps=8)
         page.mouse.up()
-    assert np.array(named.value.json()["masks"]).shape == (1, 84, 84)
+    assert np.array(response.value.json()["masks"]).shape == (1, 84, 84)
     page.wait_for_function("/found/.test(document.querySelector('#scene').getAttribute('aria-label'))")
     assert "ound" in page.locator("#scene-status").inner_text()
     scene.focus()
@@ -160,7 +162,7 @@ def test_a_scene_is_searched_as_it_is_drawn(page: Page) -> None:
     assert page.locator("#pad").get_attribute("aria-label") == "Drawing area, empty"
 
 
-def test_a_drawing_is_swapped_to_all_digits(page: Page) -> None:
+def test_a_drawing_is_converted_to_all_ten_digits(page: Page) -> None:
     pad = page.locator("#pad").bounding_box()
     assert pad
     page.mouse.move(pad["x"] + 150, pad["y"] + 60)
@@ -180,7 +182,7 @@ def test_a_digit_is_drawn_on_request(page: Page) -> None:
     assert picture.evaluate("image => image.complete && image.naturalWidth") == 280
 
 
-DAMAGE = """
+PROMOTE_DAMAGED = """
 import sys
 from pathlib import Path
 import mlflow
@@ -192,60 +194,60 @@ golden.chmod(0o644)
 golden.write_bytes(golden.read_bytes()[:-50])
 client.set_registered_model_alias(name, "champion", version)
 """
-MOVE = (
+MOVE_ALIAS = (
     "import sys; from deepdigits.ops.tracking import open_store; open_store().set_registered_model_alias(*sys.argv[1:])"
 )
 
 
-def broken(url: str) -> list[tuple[str, int, int]]:
+def broken_champions(url: str) -> list[tuple[str, int, int]]:
     with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
-        return [(one["name"], one["version"], one["served"]) for one in json.load(answer)["broken"]]
+        return [(entry["name"], entry["version"], entry["served"]) for entry in json.load(answer)["broken"]]
 
 
-def test_a_damaged_version_made_champion_is_named_and_its_predecessor_goes_on(
+def test_damaged_new_champion_is_named_and_its_predecessor_keeps_serving(
     server: tuple[subprocess.Popen[bytes], str], champions: Workspace
 ) -> None:
     _, url = server
     name = read_json(champions.root / "data/processed/manifest.json")["name"] + "-rnn"
     done = champions.python("-m", "tests.pipeline.changed_model", "rnn", "0.4")
     assert done.returncode == 0, done.stderr
-    done = champions.python("-c", DAMAGE, name, "2")
+    done = champions.python("-c", PROMOTE_DAMAGED, name, "2")
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 180
-    while not broken(url) and time.monotonic() < deadline:
+    while not broken_champions(url) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert broken(url) == [(name, 2, 1)]
-    assert models(url)["rnn"] == 1
+    assert broken_champions(url) == [(name, 2, 1)]
+    assert served_versions(url)["rnn"] == 1
     image = np.load(champions.root / "models/cnn/golden.npz")["in_images"][:1].tolist()
     assert post(f"{url}/v1/classify?model=all", {"images": image})["results"][1]["version"] == 1
-    done = champions.python("-c", MOVE, name, "champion", "1")
+    done = champions.python("-c", MOVE_ALIAS, name, "champion", "1")
     assert done.returncode == 0, done.stderr
-    while broken(url) and time.monotonic() < deadline:
+    while broken_champions(url) and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert broken(url) == []
+    assert broken_champions(url) == []
 
 
-def test_a_new_champion_is_served_without_a_lost_request(
+def test_new_champion_is_served_without_losing_a_request(
     server: tuple[subprocess.Popen[bytes], str], champions: Workspace
 ) -> None:
-    """This one comes last: it moves the alias, and ends the server while it works."""
+    """Must run after the other tests of this server: it moves the alias and stops the server mid-request."""
     process, url = server
     golden = np.load(champions.root / "models/cnn/golden.npz")
     body = {"images": golden["in_images"][:1].tolist()}
     stop, versions, failures = threading.Event(), [], []
 
-    def ask() -> None:
+    def classify_until_stopped() -> None:
         while not stop.is_set():
             try:
                 versions.append(post(f"{url}/v1/classify", body)["results"][0]["version"])
             except OSError as error:
                 failures.append(error)
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(3)]
+    threads = [threading.Thread(target=classify_until_stopped, daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     dataset = read_json(champions.root / "data/processed/manifest.json")["name"]
-    done = champions.python("-c", MOVE, f"{dataset}-cnn", "champion", "2")
+    done = champions.python("-c", MOVE_ALIAS, f"{dataset}-cnn", "champion", "2")
     assert done.returncode == 0, done.stderr
     deadline = time.monotonic() + 120
     while (not versions or versions[-1] != 2) and time.monotonic() < deadline:
@@ -255,25 +257,26 @@ def test_a_new_champion_is_served_without_a_lost_request(
         thread.join()
     assert failures == []
     assert set(versions) == {1, 2}
-    assert models(url)["cnn"] == 2
+    assert served_versions(url)["cnn"] == 2
 
-    many = {"images": body["images"] * 256}
-    large = threading.Thread(target=lambda: versions.append(len(post(f"{url}/v1/classify", many))))
-    large.start()
+    large_body = {"images": body["images"] * 256}
+    answers: list[object] = []
+    large_request = threading.Thread(target=lambda: answers.extend(post(f"{url}/v1/classify", large_body)["results"]))
+    large_request.start()
     time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    large.join()
+    large_request.join()
     assert process.wait(30) == 0
-    assert versions[-1] == 1, "a request begun before the end is answered"
+    assert len(answers) == 256, "a request begun before shutdown must be answered"
     assert process.stdout
     assert "Traceback" not in process.stdout.read().decode()
 
 
-@pytest.mark.parametrize("broken", ["store", "port"])
-def test_what_prevents_a_start_is_one_message(broken: str, champions: Workspace) -> None:
+@pytest.mark.parametrize("cause", ["store", "port"])
+def test_startup_failure_gives_one_message(cause: str, champions: Workspace) -> None:
     env = dict(champions.environment)
     arguments = ["deepdigits", "serve", "--port", str(free_port())]
-    if broken == "store":
+    if cause == "store":
         (champions.root / "damaged.db").write_bytes(b"this is no database" * 100)
         env["MLFLOW_TRACKING_URI"] = "sqlite:///damaged.db"
         done = Workspace(champions.root, env).run(*arguments)

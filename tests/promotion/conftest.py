@@ -1,4 +1,4 @@
-"""A real store, made once and copied for each test that changes it."""
+"""A real store, created once and copied for each test that changes it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tests.conftest import forget_stores
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty_store")
-    before = Path.cwd()
+    previous = Path.cwd()
     os.chdir(folder)
     try:
         open_store()
     finally:
-        os.chdir(before)
+        os.chdir(previous)
         forget_stores()
     return folder / "mlruns"
 
 
 @pytest.fixture
 def client(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    """Of a store of this test alone, in the working directory."""
+    """A client of a store that belongs to this test alone, in the working directory."""
     shutil.copytree(empty_store, tmp_path / "mlruns")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,4 +1,4 @@
-"""Decisions without a pipeline: models that are names, and intents that nobody has judged."""
+"""Decisions without a pipeline: models that are mere names, and intents that no rule has judged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_model(client: MlflowClient, name: str, versions: int = 2, card: str = "
 def intent(
     client: MlflowClient, name: str, version: int, action: str = "promoted", *, reasons: Sequence[str] = ("Better.",)
 ) -> Intent:
-    """What a decision that began before now would do."""
+    """What a decision that has already begun would do."""
     last = last_move(ledger.claims(client), name)
     champion, previous = (alias_version(client, name, alias) for alias in (CHAMPION, PREVIOUS))
     after = (version, champion) if action == "promoted" else (champion, previous)
@@ -41,9 +41,9 @@ def decide(client: MlflowClient, name: str, version: int, action: str = "promote
     perform(client, intent(client, name, version, action, **options), RECORD, {})
 
 
-def cut_off(client: MlflowClient, name: str, version: int, **tags: str) -> str:
-    """A decision that is binding, and no more; its run."""
-    own = {
+def interrupted_decision(client: MlflowClient, name: str, version: int, **tags: str) -> str:
+    """Record a decision that is binding but has changed nothing yet, and return its run ID."""
+    all_tags = {
         "registry.action": "promoted",
         "registry.name": name,
         "registry.version": str(version),
@@ -53,6 +53,6 @@ def cut_off(client: MlflowClient, name: str, version: int, **tags: str) -> str:
         **lease.signs_of_life(),
         **tags,
     }
-    run_id = str(client.create_run(experiment_id(client, EXPERIMENT), tags=own).info.run_id)
+    run_id = str(client.create_run(experiment_id(client, EXPERIMENT), tags=all_tags).info.run_id)
     client.log_text(run_id, RECORD, "decision.md")
     return run_id

@@ -1,4 +1,4 @@
-"""Decisions on a real SQLite store: cut off, overtaken, too long, among strangers' models, or damaged by hand."""
+"""Decisions on a real SQLite store: interrupted, overtaken, too long, among foreign models, or damaged by hand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from deepdigits.promotion.ledger import Overtaken
 from deepdigits.promotion.recovery import abandon, begin
 from deepdigits.promotion.registered import find, find_model
 from deepdigits.promotion.transaction import INTENT_TAG, alias_version, perform
-from tests.promotion.deciding import RECORD, cut_off, decide, intent, make_model
+from tests.promotion.deciding import RECORD, decide, intent, interrupted_decision, make_model
 
 ELSEWHERE = "elsewhere:7:1:boot:namespace:machine"
 
@@ -49,11 +49,11 @@ def ledger_file() -> Path:
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(commands, arguments)
-    return done.exit_code, " ".join(done.output.replace("│", " ").split())
+    result = CliRunner().invoke(commands, arguments)
+    return result.exit_code, " ".join(result.output.replace("│", " ").split())
 
 
-def test_among_more_models_than_a_page_all_are_found_and_no_stranger_is_judged(client: MlflowClient) -> None:
+def test_models_beyond_the_first_page_are_found_and_foreign_models_are_not_audited(client: MlflowClient) -> None:
     for number in range(130):
         client.create_registered_model(f"fraud-{number:03}")
     client.create_model_version("fraud-007", "file:///nowhere")
@@ -71,11 +71,11 @@ def test_among_more_models_than_a_page_all_are_found_and_no_stranger_is_judged(c
         find_model(client, "mnist-cnn")
 
 
-def test_of_two_decisions_from_the_same_champion_one_counts(client: MlflowClient) -> None:
+def test_only_one_of_two_decisions_from_the_same_champion_takes_effect(client: MlflowClient) -> None:
     name = make_model(client, "mnist-cnn", versions=3)
     decide(client, name, 1)
     slow = intent(client, name, 2)
-    decide(client, name, 3, "refused")  # moves nothing, so it overtakes nobody
+    decide(client, name, 3, "refused")  # moves no alias, so it overtakes nobody
     quick = intent(client, name, 3)
     perform(client, quick, RECORD, {})
     with pytest.raises(
@@ -87,59 +87,59 @@ def test_of_two_decisions_from_the_same_champion_one_counts(client: MlflowClient
     assert faults(client) == []
 
 
-def test_a_decision_cut_off_before_another_moved_the_champion_is_undone(client: MlflowClient) -> None:
-    """Its alias stands as it found it, so only the ledger can tell."""
+def test_a_decision_interrupted_before_another_moved_the_champion_is_undone(client: MlflowClient) -> None:
+    """The alias is back where the decision found it, so only the ledger can tell."""
     name = make_model(client, "mnist-cnn", versions=3)
     decide(client, name, 1)
-    run_id = cut_off(client, name, 2, **{lease.PROCESS_TAG: ELSEWHERE})
+    run_id = interrupted_decision(client, name, 2, **{lease.PROCESS_TAG: ELSEWHERE})
     perform(client, intent(client, name, 3), RECORD, {})
     perform(client, intent(client, name, 1), RECORD, {})
     client.set_tag(run_id, lease.PROCESS_TAG, process_identity())
-    (one,) = begin(client, name)[1]
-    assert one.said.startswith("Undone: mnist-cnn version 2 promoted, which was interrupted")
-    assert "another decision made version 1 the champion of mnist-cnn (entry 3)" in one.said
+    (recovered,) = begin(client, name)[1]
+    assert recovered.said.startswith("Undone: mnist-cnn version 2 promoted, which was interrupted")
+    assert "another decision made version 1 the champion of mnist-cnn (entry 3)" in recovered.said
     assert alias_version(client, name, "champion") == 1
     assert faults(client) == []
 
 
-def test_a_decision_at_work_on_another_host_is_waited_for_and_taken_over_when_it_is_silent(
+def test_a_decision_running_on_another_host_is_awaited_and_taken_over_once_it_goes_silent(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", 1.0)
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.1)
     name, other = make_model(client, "mnist-cnn"), make_model(client, "mnist-rnn")
-    run_id = cut_off(client, name, 1, **{lease.PROCESS_TAG: ELSEWHERE})
+    run_id = interrupted_decision(client, name, 1, **{lease.PROCESS_TAG: ELSEWHERE})
     silent = threading.Event()
 
-    def live() -> None:
+    def send_heartbeats() -> None:
         while not silent.wait(0.1):
             client.set_tag(run_id, lease.HEARTBEAT_TAG, datetime.now(UTC).isoformat())
 
-    there = threading.Thread(target=live)
-    there.start()
+    other_host = threading.Thread(target=send_heartbeats)
+    other_host.start()
     try:
         with pytest.raises(
             UserError, match=r"Process 7 on elsewhere is still working on a decision \(mnist-cnn version 1 promoted\)"
         ):
             begin(client, name)
-        decide(client, other, 1)  # what concerns another model is not waited for
+        decide(client, other, 1)  # decisions about other models are not awaited
         assert entries(client) == [(other, 1, "promoted")]
     finally:
         silent.set()
-        there.join()
-    assert [one.said for one in begin(client, name)[1]] == [
+        other_host.join()
+    assert [recovered.said for recovered in begin(client, name)[1]] == [
         "Completed: mnist-cnn version 1 promoted, which was interrupted."
     ]
     assert alias_version(client, name, "champion") == 1
     assert faults(client) == []
 
 
-def test_a_decision_that_ends_while_it_is_waited_for_is_left_as_it_is(
+def test_a_decision_that_ends_while_awaited_is_not_recovered(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "POLL_SECONDS", 0.1)
     name = make_model(client, "mnist-cnn")
-    run_id = cut_off(client, name, 1, **{lease.PROCESS_TAG: ELSEWHERE})
+    run_id = interrupted_decision(client, name, 1, **{lease.PROCESS_TAG: ELSEWHERE})
     threading.Timer(0.5, lambda: client.set_terminated(run_id, "KILLED")).start()
     assert begin(client, name) == (0, [])
 
@@ -151,43 +151,44 @@ def other_process() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate(b"\n")
 
 
-def test_a_pid_that_is_used_again_blocks_nothing(client: MlflowClient, other_process: subprocess.Popen[bytes]) -> None:
+def test_a_reused_pid_blocks_nothing(client: MlflowClient, other_process: subprocess.Popen[bytes]) -> None:
     name = make_model(client, "mnist-cnn")
-    host, _, start, *place = process_identity().split(":")
-    again = ":".join([host, str(other_process.pid), f"{start}0", *place])
-    cut_off(client, name, 1, **{lease.PROCESS_TAG: again})
-    assert [one.intent.version for one in begin(client, name)[1] if one.intent] == [1]
-    # As earlier releases wrote it, by a decision that is older than the process.
-    run_id = cut_off(client, name, 2, **{lease.PROCESS_TAG: f"{socket.gethostname()}:{other_process.pid}"})
-    begun = datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000
+    host, _, start, *rest = process_identity().split(":")
+    reused = ":".join([host, str(other_process.pid), f"{start}0", *rest])
+    interrupted_decision(client, name, 1, **{lease.PROCESS_TAG: reused})
+    assert [recovered.intent.version for recovered in begin(client, name)[1] if recovered.intent] == [1]
+    # In the format of earlier releases, from a decision that is older than the process.
+    run_id = interrupted_decision(client, name, 2, **{lease.PROCESS_TAG: f"{socket.gethostname()}:{other_process.pid}"})
+    started = datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000
     with sqlite3.connect("mlruns/mlflow.db") as database:
-        database.execute("UPDATE runs SET start_time = ? WHERE run_uuid = ?", (int(begun), run_id))
-    assert [one.intent.version for one in begin(client, name)[1] if one.intent] == [2]
+        database.execute("UPDATE runs SET start_time = ? WHERE run_uuid = ?", (int(started), run_id))
+    assert [recovered.intent.version for recovered in begin(client, name)[1] if recovered.intent] == [2]
 
 
-def test_a_recovery_that_fails_blocks_no_other_model_and_names_the_way_out(client: MlflowClient) -> None:
+def test_a_failed_recovery_blocks_no_other_model_and_names_the_way_out(client: MlflowClient) -> None:
     name, other = make_model(client, "mnist-cnn"), make_model(client, "mnist-rnn")
-    gone = cut_off(client, other, 2)
-    damaged = cut_off(client, other, 1, **{INTENT_TAG: "no JSON"})
+    unrecoverable = interrupted_decision(client, other, 2)
+    damaged = interrupted_decision(client, other, 1, **{INTENT_TAG: "no JSON"})
     client.delete_model_version(other, "2")
     decide(client, name, 1)
-    said = [one.said for one in begin(client, name)[1]]
-    assert [f"deepdigits abandon {run}" in one for run, one in zip([gone, damaged], said, strict=True)] == [True, True]
-    assert "Not completed: mnist-rnn version 2 promoted, which was interrupted" in said[0]
-    assert f"The tag {INTENT_TAG} of run {damaged} is malformed" in said[1]
+    messages = [recovered.said for recovered in begin(client, name)[1]]
+    runs = [unrecoverable, damaged]
+    assert [f"deepdigits abandon {run}" in message for run, message in zip(runs, messages, strict=True)] == [True, True]
+    assert "Not completed: mnist-rnn version 2 promoted, which was interrupted" in messages[0]
+    assert f"The tag {INTENT_TAG} of run {damaged} is malformed" in messages[1]
     assert [entry for entry in entries(client) if entry[0] == name] == [(name, 1, "promoted")]
-    with pytest.raises(UserError, match=f"deepdigits abandon {gone}"):
+    with pytest.raises(UserError, match=f"deepdigits abandon {unrecoverable}"):
         begin(client, other)
-    assert "stays there" in command("abandon", gone)[1]
+    assert "stays there" in command("abandon", unrecoverable)[1]
     assert "It had changed nothing" in abandon(client, damaged)
-    code, said_of_it = command("abandon", gone)
-    assert (code, f"No unfinished decision has the run '{gone}'" in said_of_it) == (2, True)
+    code, output = command("abandon", unrecoverable)
+    assert (code, f"No unfinished decision has the run '{unrecoverable}'" in output) == (2, True)
     decide(client, other, 1)
     assert alias_version(client, other, "champion") == 1
 
 
 @pytest.mark.parametrize("card", ["# A card\n" * 100, "# A card\n" * 1000], ids=["short card", "long card"])
-def test_descriptions_and_tags_stay_within_what_postgresql_takes(client: MlflowClient, card: str) -> None:
+def test_descriptions_and_tags_stay_within_the_postgresql_limit(client: MlflowClient, card: str) -> None:
     name = make_model(client, "mnist-cnn", versions=1, card=card)
     reasons = ["a reason with ümlauts, " * 100] * 40
     for _ in range(4):
@@ -206,31 +207,31 @@ def test_descriptions_and_tags_stay_within_what_postgresql_takes(client: MlflowC
     assert faults(client) == []
 
 
-def make_as_before(client: MlflowClient, name: str) -> None:
-    """The ledger as earlier releases kept it: a file and the decisions' own copies, no numbers."""
+def make_legacy_ledger(client: MlflowClient, name: str) -> None:
+    """A ledger as earlier releases kept it: the file and each decision's own copy, but no claimed numbers."""
     decide(client, name, 1)
     decide(client, name, 2)
     decide(client, name, 1, "refused")
     with sqlite3.connect("mlruns/mlflow.db") as database:
         database.execute("DELETE FROM params")
-        settled = "SELECT experiment_id FROM experiments WHERE name = 'registry ledger'"
-        database.execute(f"DELETE FROM experiment_tags WHERE experiment_id IN ({settled})")
+        experiment = "SELECT experiment_id FROM experiments WHERE name = 'registry ledger'"
+        database.execute(f"DELETE FROM experiment_tags WHERE experiment_id IN ({experiment})")
         database.execute("DELETE FROM experiments WHERE name = 'registry ledger'")
 
 
-def test_a_ledger_of_an_earlier_release_is_read_and_goes_on(client: MlflowClient) -> None:
+def test_a_ledger_from_an_earlier_release_is_read_and_extended(client: MlflowClient) -> None:
     name = make_model(client, "mnist-cnn")
-    make_as_before(client, name)
+    make_legacy_ledger(client, name)
     assert (ledger.load(client).claims, audit(client)) == ([], (3, []))
-    whole = ledger_file().read_bytes()
-    ledger_file().write_bytes(whole[:-40])
+    complete = ledger_file().read_bytes()
+    ledger_file().write_bytes(complete[:-40])
     decide(client, name, 1)
-    assert ledger_file().read_bytes().startswith(whole)
+    assert ledger_file().read_bytes().startswith(complete)
     assert [claim.number for claim in ledger.load(client).claims] == [1, 2, 3, 4]
     assert (len(entries(client)), faults(client)) == (4, [])
 
 
-def test_an_entry_is_known_as_long_as_the_file_or_its_decision_has_it(client: MlflowClient) -> None:
+def test_an_entry_survives_as_long_as_the_file_or_its_decision_holds_it(client: MlflowClient) -> None:
     name = make_model(client, "mnist-cnn")
     decide(client, name, 1)
     decide(client, name, 2)
@@ -244,11 +245,11 @@ def test_an_entry_is_known_as_long_as_the_file_or_its_decision_has_it(client: Ml
     ledger_file().write_text(edited)
     with pytest.raises(UserError, match="Entry 1 of the ledger was edited"):
         begin(client, name)
-    code, said = command("audit")
-    assert (code, "Entry 1 of the ledger was edited" in said) == (3, True)
+    code, output = command("audit")
+    assert (code, "Entry 1 of the ledger was edited" in output) == (3, True)
     assert command("audit", "--rewrite") == (0, "2 entries, and everything agrees.")
 
-    # Both at once, sealed anew: the number belongs to the entry that it was given to.
+    # Forge and reseal both at once: the number still belongs to the entry that claimed it.
     forged = seal({**{k: v for k, v in first.items() if k != "sha256"}, "by": "nobody"}, 1, first["before"])
     ledger_file().write_text(serialise([forged, seal(second, 2, forged["sha256"])]))
     client.set_tag(first["run_id"], ledger.ENTRY_TAG, json.dumps(forged))
@@ -261,36 +262,38 @@ HOSTILE = st.one_of(
 )
 
 
-def test_whatever_stands_in_the_ledger_is_named_and_raises_no_error(client: MlflowClient) -> None:
+def test_arbitrary_ledger_content_is_reported_without_an_error(client: MlflowClient) -> None:
     name = make_model(client, "mnist-cnn")
     decide(client, name, 1)
     (entry,) = ledger.load(client).entries
-    unfinished = cut_off(client, name, 2)
-    whole = ledger_file().read_bytes()
+    unfinished = interrupted_decision(client, name, 2)
+    original = ledger_file().read_bytes()
     tags = [ledger.ENTRY_TAG, INTENT_TAG, lease.PROCESS_TAG, lease.HEARTBEAT_TAG, "registry.version", "registry.by"]
 
     @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=60) | HOSTILE.map(str.encode), st.sampled_from(tags), HOSTILE, st.integers(0, 400))
-    def anything(data: bytes, tag: str, value: str, at: int) -> None:
-        ledger_file().write_bytes(whole[:at] + data + whole[at:])
+    def check(data: bytes, tag: str, value: str, at: int) -> None:
+        ledger_file().write_bytes(original[:at] + data + original[at:])
         client.set_tag(unfinished, tag, value)
         client.set_tag(entry["run_id"], tag, value)
         assert faults(client)
         assert command("history", name)[0] == 0
         assert command("audit")[0] == 3
 
-    anything()
+    check()
 
 
-def test_who_decides_is_a_claim_beside_the_account(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_history_shows_the_claimed_user_beside_the_account(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOGNAME", "the director")
     name = make_model(client, "mnist-cnn")
     decide(client, name, 1, reasons=["[/red] is no markup here"])
-    code, said = command("history", name)
+    code, output = command("history", name)
     assert code == 0
-    assert f"claimed by the director@{socket.gethostname()} (uid {os.getuid()} (" in said
-    assert "[/red] is no markup here" in said
+    assert f"claimed by the director@{socket.gethostname()} (uid {os.getuid()} (" in output
+    assert "[/red] is no markup here" in output
     for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # as in a container
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)  # an account without a name, as in a container
     assert (people.claimed_user(), people.account()) == ("uid 4000000000", "uid 4000000000")

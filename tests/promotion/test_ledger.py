@@ -1,4 +1,4 @@
-"""The chain alone: what was written is read again, and no change of the text goes unseen."""
+"""The chain on its own: what was written can be read back, and no change to the text goes unnoticed."""
 
 import json
 from typing import Any
@@ -51,25 +51,23 @@ json_values = st.recursive(
 )
 
 
-def chain(several: list[dict[str, Any]]) -> list[Entry]:
+def chain(entry_contents: list[dict[str, Any]]) -> list[Entry]:
     sealed: list[Entry] = []
-    for number, content in enumerate(several, 1):
+    for number, content in enumerate(entry_contents, 1):
         sealed.append(chains.seal(content, number, sealed[-1]["sha256"] if sealed else chains.START))
     return sealed
 
 
 @given(st.lists(contents, max_size=6))
-def test_what_was_sealed_is_read_again_without_a_fault(several: list[dict[str, Any]]) -> None:
-    entries = chain(several)
+def test_sealed_entries_are_read_back_without_faults(entry_contents: list[dict[str, Any]]) -> None:
+    entries = chain(entry_contents)
     assert parse(serialise(entries)) == (entries, [])
     assert [entry["sequence"] for entry in entries] == list(range(1, len(entries) + 1))
 
 
 @given(st.lists(contents, min_size=2, max_size=6), st.data())
-def test_an_entry_that_is_changed_dropped_or_moved_is_a_fault(
-    several: list[dict[str, Any]], data: st.DataObject
-) -> None:
-    entries = chain(several)
+def test_a_changed_dropped_or_moved_entry_is_a_fault(entry_contents: list[dict[str, Any]], data: st.DataObject) -> None:
+    entries = chain(entry_contents)
     index = data.draw(st.integers(0, len(entries) - 2))
     changed = [dict(entry) for entry in entries]
     changed[index]["by"] += "!"
@@ -80,8 +78,8 @@ def test_an_entry_that_is_changed_dropped_or_moved_is_a_fault(
 
 
 @given(st.lists(contents, min_size=1, max_size=4), st.integers(1, 60))
-def test_a_file_cut_off_keeps_its_whole_lines(several: list[dict[str, Any]], cut: int) -> None:
-    entries = chain(several)
+def test_a_truncated_file_keeps_its_complete_lines(entry_contents: list[dict[str, Any]], cut: int) -> None:
+    entries = chain(entry_contents)
     last = len(json.dumps(entries[-1], sort_keys=True))
     kept, faults = parse(serialise(entries)[: -1 - min(cut, last - 1)])
     assert kept == entries[:-1]
@@ -89,14 +87,16 @@ def test_a_file_cut_off_keeps_its_whole_lines(several: list[dict[str, Any]], cut
 
 
 @given(st.binary())
-def test_any_bytes_give_faults_and_no_error(data: bytes) -> None:
+def test_arbitrary_bytes_give_faults_but_no_error(data: bytes) -> None:
     entries, faults = parse(data.decode(errors="replace"))
     assert entries == []
     assert len(faults) == (data.decode(errors="replace").removesuffix("\n").count("\n") + 1 if data else 0)
 
 
 @given(contents, st.data())
-def test_an_entry_with_anything_in_a_field_is_read_or_named(content: dict[str, Any], data: st.DataObject) -> None:
+def test_an_entry_with_an_arbitrary_field_value_is_read_or_reported(
+    content: dict[str, Any], data: st.DataObject
+) -> None:
     (entry,) = chain([content])
     entry[data.draw(st.sampled_from(sorted(entry)))] = data.draw(json_values)
     entries, faults = parse(json.dumps(entry))
@@ -122,25 +122,25 @@ def test_an_entry_with_anything_in_a_field_is_read_or_named(content: dict[str, A
         + "}",
     ],
     ids=[
-        "empty",
+        "empty object",
         "list",
         "null",
         "number",
-        "text",
+        "string",
         "deep list",
         "deep object",
         "surrogate",
         "unsealed",
-        "type",
-        "long",
+        "wrong type",
+        "huge integer",
     ],
 )
-def test_a_line_that_is_no_entry_is_named(line: str) -> None:
-    (whole,) = chain([CONTENT])
-    assert parse(f"{serialise([whole])}{line}\n") == ([whole], ["Line 2 of the ledger is not a valid entry."])
+def test_a_line_that_is_not_an_entry_is_reported(line: str) -> None:
+    (valid,) = chain([CONTENT])
+    assert parse(f"{serialise([valid])}{line}\n") == ([valid], ["Line 2 of the ledger is not a valid entry."])
 
 
-def test_a_champion_that_nobody_decided_on_is_named() -> None:
+def test_a_champion_without_a_decision_is_reported() -> None:
     steps = [(None, 1), (1, 2), (3, 4)]
     entries = [
         {"name": "a", "sequence": number, "champion_before": before, "champion": after}

@@ -1,4 +1,4 @@
-"""A server of small networks, trained on nothing: what it answers is known from the files themselves."""
+"""A server of small, untrained networks. The expected answers come from the ONNX files themselves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from deepdigits.tasks.swap.network import Swapper
 from deepdigits.tasks.swap.task import ExportedSwapper
 from tests.conftest import ROOT
 from tests.pipeline.servers import free_port, wait_for
-from tests.serving.live import StillWatch, served_from
+from tests.serving.live import FixedWatch, served_from
 
 IMAGES = {"images": np.zeros((2, 28, 28), np.uint8)}
 SCENES = {"images": np.zeros((2, 84, 84), np.uint8)}
@@ -53,7 +53,7 @@ INPUTS = {
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an ONNX file of each kind."""
+    """A folder with one ONNX file per kind."""
     torch.manual_seed(0)
     folder: Path = tmp_path_factory.mktemp("models")
     rnn = RnnNet(cell="gru", hidden=8, layers=1, bidirectional=True, dropout=0.0)
@@ -73,13 +73,13 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def served(networks: Path) -> dict[str, Served]:
-    found = served_from(networks)
-    return {kind: found[kind] for kind in KINDS}
+    by_kind = served_from(networks)
+    return {kind: by_kind[kind] for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
 def live(networks: Path) -> Iterator[tuple[psutil.Process, int]]:
-    """A server as a process, and its port."""
+    """A server in a process of its own, and its port."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-m", "tests.serving.live", str(networks), str(port)], cwd=ROOT)
     try:
@@ -92,7 +92,7 @@ def live(networks: Path) -> Iterator[tuple[psutil.Process, int]]:
 
 @pytest.fixture(scope="session")
 def app(served: dict[str, Served]) -> ASGIApp:
-    watch = StillWatch("mnist", 1)
+    watch = FixedWatch("mnist", 1)
     watch.current = served
     watch.aliases = {f"mnist-{kind}": {"champion": 3, "candidate": 4} for kind in served}
     return create_app(watch, 60, [*LOCAL, "testserver"])

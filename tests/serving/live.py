@@ -1,4 +1,4 @@
-"""A server of the small networks as a process of its own: python -m tests.serving.live FOLDER PORT"""
+"""Serves the small networks in a process of its own: python -m tests.serving.live FOLDER PORT"""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from deepdigits.serving.champions import ChampionWatch, Served, open_network
 from deepdigits.serving.listening import answer, listening
 
 
-class StillWatch(ChampionWatch):
-    """Serves what it was given."""
+class FixedWatch(ChampionWatch):
+    """Serves what it was given and never looks for new champions."""
 
     def refresh(self) -> None:
         pass
 
 
 def served_from(folder: Path) -> dict[str, Served]:
-    """The networks of a folder by kind, each as version 3."""
+    """The networks in a folder by kind, each as version 3."""
     return {
         path.stem: Served(
             f"mnist-{path.stem}",
@@ -33,7 +33,7 @@ def served_from(folder: Path) -> dict[str, Served]:
 
 
 if __name__ == "__main__":
-    watch = StillWatch("mnist", 1)
+    watch = FixedWatch("mnist", 1)
     watch.current = served_from(Path(sys.argv[1]))
     with listening("127.0.0.1", int(sys.argv[2])) as sockets:
         answer(create_app(watch, 60), sockets)

@@ -1,4 +1,4 @@
-"""Every route, and every way to get it wrong."""
+"""Every route, and every way to misuse it."""
 
 import io
 
@@ -13,7 +13,7 @@ from deepdigits.serving.bodies import MAX_BATCH, MAX_BODY
 from deepdigits.serving.champions import KINDS, Served, champions_of
 from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.placing import place
-from tests.serving.live import StillWatch
+from tests.serving.live import FixedWatch
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8)
@@ -26,38 +26,36 @@ def png(image: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, 3, 40])
-def test_json_images_are_answered_as_the_file_answers(
-    client: TestClient, served: dict[str, Served], count: int
-) -> None:
+def test_classify_returns_what_the_network_predicts(client: TestClient, served: dict[str, Served], count: int) -> None:
     images = RNG.integers(0, 256, (count, 28, 28)).astype(np.uint8)
-    answer = client.post("/v1/classify?model=all", json={"images": images.tolist()})
-    assert answer.status_code == 200
-    for result in answer.json()["results"]:
+    response = client.post("/v1/classify?model=all", json={"images": images.tolist()})
+    assert response.status_code == 200
+    for result in response.json()["results"]:
         network = served[result["model"].removeprefix("mnist-")].network
         assert isinstance(network, MicroBatcher)
         expected = network.answer(images)
         assert result["version"] == 3
-        assert np.allclose([one["probabilities"] for one in result["answers"]], expected, atol=1e-6)
-        assert [one["label"] for one in result["answers"]] == expected.argmax(axis=1).tolist()
+        assert np.allclose([answer["probabilities"] for answer in result["answers"]], expected, atol=1e-6)
+        assert [answer["label"] for answer in result["answers"]] == expected.argmax(axis=1).tolist()
 
 
-def test_uploads_of_28_by_28_are_read_as_they_are(client: TestClient) -> None:
-    dark = np.where(np.pad(np.ones((20, 20)), 4) > 0, DIGITS, 0).astype(np.uint8)
-    by_json = client.post("/v1/classify", json={"images": dark.tolist()}).json()
-    files = [("files", (f"{index}.png", png(image), "image/png")) for index, image in enumerate(dark)]
-    assert client.post("/v1/classify", files=files).json() == by_json
+def test_28_by_28_uploads_are_used_as_is(client: TestClient) -> None:
+    drawings = np.where(np.pad(np.ones((20, 20)), 4) > 0, DIGITS, 0).astype(np.uint8)
+    from_json = client.post("/v1/classify", json={"images": drawings.tolist()}).json()
+    files = [("files", (f"{index}.png", png(image), "image/png")) for index, image in enumerate(drawings)]
+    assert client.post("/v1/classify", files=files).json() == from_json
 
 
-def test_a_large_jpeg_is_read_unless_there_is_nothing_on_it(client: TestClient) -> None:
+def test_a_large_jpeg_is_read_but_a_blank_one_cannot_be_classified(client: TestClient) -> None:
     paper = Image.new("RGB", (4032, 3024), "white")
     for path, drawn, status in (("/v1/classify", 0, 422), ("/v1/detect", 0, 200), ("/v1/classify", 1, 200)):
         if drawn:
             paper.paste("black", (2000, 1000, 2100, 2000))
         buffer = io.BytesIO()
         paper.save(buffer, "JPEG")
-        answer = client.post(path, files=[("files", ("a.jpg", buffer.getvalue(), "image/jpeg"))])
-        assert answer.status_code == status, answer.text
-        assert drawn or path != "/v1/classify" or "files.0: there is no ink" in answer.json()["detail"]
+        response = client.post(path, files=[("files", ("a.jpg", buffer.getvalue(), "image/jpeg"))])
+        assert response.status_code == status, response.text
+        assert drawn or path != "/v1/classify" or "files.0: there is no ink" in response.json()["detail"]
 
 
 def test_generate_gives_the_same_image_for_the_same_seed(client: TestClient) -> None:
@@ -78,14 +76,14 @@ def test_models_are_listed_with_version_aliases_metrics_and_origin(client: TestC
     assert models[0]["tags"]["git.commit"] == "c" * 40
 
 
-def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dict[str, Served]) -> None:
+def test_segment_and_detect_return_what_the_networks_predict(client: TestClient, served: dict[str, Served]) -> None:
     scenes = RNG.integers(0, 256, (3, 84, 84)).astype(np.uint8)
     detector, segmenter = (served[kind].network for kind in ("detector", "segmenter"))
     assert isinstance(detector, OnnxNetwork)
     assert isinstance(segmenter, OnnxNetwork)
     masks = client.post("/v1/segment", json={"images": scenes.tolist()}).json()
     assert masks["masks"] == segmenter.answer({"images": scenes})["semantic"].tolist()
-    found = {  # an untrained network finds nothing
+    found = {  # made up, because an untrained network finds nothing
         "boxes": RNG.uniform(0, 40, (3, 5, 4)),
         "scores": RNG.uniform(0.1, 1, (3, 5, 10)),
         "shown": RNG.uniform(size=(3, 5)) < 0.5,
@@ -93,10 +91,10 @@ def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dic
     assert client.post("/v1/detect", json={"images": scenes.tolist()}).json()["scenes"] == [[], [], []]
     detector.answer = lambda _images: found  # type: ignore[method-assign]
     try:
-        answer = client.post("/v1/detect", json={"images": scenes.tolist()}).json()
+        detected = client.post("/v1/detect", json={"images": scenes.tolist()}).json()
     finally:
         del detector.answer
-    for row, digits in enumerate(answer["scenes"]):
+    for row, digits in enumerate(detected["scenes"]):
         shown = found["shown"][row]
         boxes, scores = found["boxes"][row][shown], found["scores"][row][shown]
         best_first = np.argsort(-scores.max(axis=1))
@@ -105,17 +103,19 @@ def test_scenes_are_answered_as_the_files_answer(client: TestClient, served: dic
         assert np.allclose([digit["box"] for digit in digits], boxes[best_first], atol=0.01)
 
 
-def test_swaps_are_those_of_the_file_one_digit_or_all(client: TestClient, served: dict[str, Served]) -> None:
+def test_swap_returns_what_the_network_draws_for_one_digit_or_all(
+    client: TestClient, served: dict[str, Served]
+) -> None:
     images = RNG.integers(0, 256, (3, 28, 28)).astype(np.uint8)
     network = served["swap"].network
     assert isinstance(network, OnnxNetwork)
-    everything = np.array(client.post("/v1/swap", json={"images": images.tolist()}).json()["swaps"])
-    assert everything.shape == (3, 10, 28, 28)
+    all_digits = np.array(client.post("/v1/swap", json={"images": images.tolist()}).json()["swaps"])
+    assert all_digits.shape == (3, 10, 28, 28)
     for digit in (0, 7):
         swapped = network.answer({"images": images, "digit": np.full(3, digit)})["swapped"]
-        one = client.post(f"/v1/swap?digit={digit}", json={"images": images.tolist()}).json()["swaps"]
-        assert np.array_equal(one, (swapped[:, None] * 255).round())
-        assert np.array_equal(one, everything[:, digit : digit + 1])
+        one_digit = client.post(f"/v1/swap?digit={digit}", json={"images": images.tolist()}).json()["swaps"]
+        assert np.array_equal(one_digit, (swapped[:, None] * 255).round())
+        assert np.array_equal(one_digit, all_digits[:, digit : digit + 1])
     sheet = client.post("/v1/swap?format=png", json={"images": images.tolist()})
     assert Image.open(io.BytesIO(sheet.content)).size == (280, 84)
     refused = client.post("/v1/swap?digit=10", json={"images": images.tolist()})
@@ -123,7 +123,7 @@ def test_swaps_are_those_of_the_file_one_digit_or_all(client: TestClient, served
     assert "digit" in refused.json()["detail"]
 
 
-def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
+def test_boxes_are_in_pixels_of_the_uploaded_picture() -> None:
     wide = np.zeros((100, 200), np.uint8)
     placed = place(wide, 84, 200)
     assert placed.image.shape == (84, 84)
@@ -132,7 +132,7 @@ def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "said"),
+    ("path", "body", "status", "detail"),
     [
         ("/v1/classify", {}, 422, "images: Field required"),
         ("/v1/classify", {"images": []}, 422, "at least 1 item"),
@@ -157,19 +157,19 @@ def test_a_box_is_told_in_pixels_of_the_picture_that_was_sent() -> None:
         ("/healthz", {}, 405, "Method Not Allowed"),
     ],
 )
-def test_bad_input_is_a_problem_that_says_what_is_allowed(
-    client: TestClient, path: str, body: dict[str, object], status: int, said: str
+def test_invalid_input_gets_a_problem_that_says_what_is_allowed(
+    client: TestClient, path: str, body: dict[str, object], status: int, detail: str
 ) -> None:
     refused = client.post(path, json=body)
     assert refused.status_code == status
     assert refused.headers["content-type"] == "application/problem+json"
     problem = refused.json()
     assert problem["status"] == status
-    assert said in problem["detail"]
+    assert detail in problem["detail"]
 
 
 @pytest.mark.parametrize(
-    ("content", "kind", "status"),
+    ("content", "content_type", "status"),
     [
         (b"{", "application/json", 422),
         (b"\xff\xfe", "application/json", 422),
@@ -181,13 +181,13 @@ def test_bad_input_is_a_problem_that_says_what_is_allowed(
         (b"--x\r\n" * 100_000, "multipart/form-data; boundary=x", 400),
     ],
 )
-def test_broken_bodies_are_problems(client: TestClient, content: bytes, kind: str, status: int) -> None:
-    refused = client.post("/v1/classify", content=content, headers={"Content-Type": kind})
+def test_malformed_bodies_get_a_problem(client: TestClient, content: bytes, content_type: str, status: int) -> None:
+    refused = client.post("/v1/classify", content=content, headers={"Content-Type": content_type})
     assert refused.status_code == status, refused.text
     assert refused.headers["content-type"] == "application/problem+json"
 
 
-def test_uploads_that_are_no_pictures_are_named(client: TestClient) -> None:
+def test_uploads_that_are_not_pictures_are_named(client: TestClient) -> None:
     files = [("files", ("a.png", png(DIGITS[0]))), ("files", ("b.png", b"nonsense"))]
     detail = client.post("/v1/classify", files=files).json()["detail"]
     assert "files.1: the upload is not a readable PNG or JPEG" in detail
@@ -196,7 +196,7 @@ def test_uploads_that_are_no_pictures_are_named(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_a_body_over_the_limit_is_refused_whatever_it_says_of_itself(client: TestClient, declared: bool) -> None:
+def test_a_body_over_the_limit_is_refused_with_or_without_a_declared_length(client: TestClient, declared: bool) -> None:
     body = b"x" * (MAX_BODY + 1)
     content = body if declared else (body[start : start + 65536] for start in range(0, len(body), 65536))
     refused = client.post("/v1/classify", content=content, headers={"Content-Type": "application/json"})
@@ -204,8 +204,8 @@ def test_a_body_over_the_limit_is_refused_whatever_it_says_of_itself(client: Tes
     assert refused.headers["content-type"] == "application/problem+json"
 
 
-def test_without_champions_it_lives_but_is_not_ready() -> None:
-    with TestClient(create_app(StillWatch(None, 1), 60), "http://localhost") as client:
+def test_without_champions_the_server_is_alive_but_not_ready() -> None:
+    with TestClient(create_app(FixedWatch(None, 1), 60), "http://localhost") as client:
         assert client.get("/healthz").status_code == 200
         assert client.get("/readyz").status_code == 503
         refused = client.post("/v1/classify", json={"images": DIGITS.tolist()})
@@ -213,7 +213,7 @@ def test_without_champions_it_lives_but_is_not_ready() -> None:
         assert "deepdigits promote" in refused.json()["detail"]
 
 
-def test_requests_are_counted_and_unknown_paths_count_as_one(client: TestClient) -> None:
+def test_requests_are_counted_and_unknown_paths_share_one_label(client: TestClient) -> None:
     client.post("/v1/classify", json={"images": DIGITS.tolist()})
     for number in range(3):
         client.get(f"/secret/{number}")
@@ -223,19 +223,19 @@ def test_requests_are_counted_and_unknown_paths_count_as_one(client: TestClient)
     assert "secret" not in text
 
 
-def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+def test_the_page_loads_nothing_external(client: TestClient) -> None:
     page = client.get("/").text
     assert "http://" not in page
     assert "https://" not in page
 
 
-def test_the_document_describes_both_bodies(client: TestClient) -> None:
+def test_the_openapi_document_describes_both_body_types(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     body = document["paths"]["/v1/classify"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "multipart/form-data"}
 
 
-def test_champions_are_of_one_dataset_mnist_first() -> None:
+def test_champions_come_from_one_dataset_preferably_mnist() -> None:
     aliases = {
         "digits-cnn": {"champion": 1},
         "mnist-cnn": {"champion": 4, "candidate": 5},

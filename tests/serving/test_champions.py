@@ -1,6 +1,6 @@
-"""Each champion is loaded by itself: one that is damaged, or a store that is gone, harms no other and stops nothing.
+"""Champions are loaded independently: neither a damaged one nor a missing store affects the others or stops the server.
 
-The registry is a real one. What is fetched from it is replaced: the files of a version lie in a folder of the test.
+The registry is real. Only fetching from it is replaced: the files of each version are in a folder of the test.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tests.conftest import forget_stores
 
 
 class Registry:
-    """Versions, each with a file, and the champions among them."""
+    """A real registry of versions with one file each, every new one a champion."""
 
     def __init__(self, folder: Path, networks: Path):
         self.folder, self.networks = folder, networks
         self.client: MlflowClient = open_store()
 
     def add(self, kind: str, damaged: bool = False) -> int:
-        """A new champion."""
+        """Register a version, make it the champion and return its number."""
         name = f"mnist-{kind}"
         if not self.client.search_registered_models(f"name = '{name}'"):
             self.client.create_registered_model(name)
@@ -72,7 +72,7 @@ def registry(empty_store: Path, networks: Path, tmp_path: Path, monkeypatch: pyt
     forget_stores()
 
 
-def test_one_damaged_champion_keeps_its_predecessor_or_is_missing_alone(
+def test_a_damaged_champion_falls_back_to_its_predecessor_and_affects_no_other(
     registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.add("cnn")
@@ -80,34 +80,37 @@ def test_one_damaged_champion_keeps_its_predecessor_or_is_missing_alone(
     watch = ChampionWatch(None, 1)
     with TestClient(create_app(watch, 60), "http://localhost") as client:
         assert client.get("/readyz").json()["status"] == "ready"
-        right = {"images": [[[0] * 28] * 28]}
-        assert client.post("/v1/classify?model=cnn", json=right).status_code == 200
-        missing = client.post("/v1/classify?model=rnn", json=right)
+        body = {"images": [[[0] * 28] * 28]}
+        assert client.post("/v1/classify?model=cnn", json=body).status_code == 200
+        missing = client.post("/v1/classify?model=rnn", json=body)
         assert missing.status_code == 503
         assert "mnist-rnn version 1 cannot be served: " in missing.json()["detail"]
 
         registry.add("cnn", damaged=True)
         registry.add("gan")
         watch.refresh()
-        assert client.post("/v1/classify", json=right).json()["results"][0]["version"] == 1
+        assert client.post("/v1/classify", json=body).json()["results"][0]["version"] == 1
         assert client.post("/v1/generate", json={"digits": [1]}).status_code == 200
         for path in ("/readyz", "/v1/models"):
-            named = {one["name"]: (one["version"], one["served"]) for one in client.get(path).json()["broken"]}
-            assert named == {"mnist-cnn": (2, 1), "mnist-rnn": (1, None)}
+            broken = {
+                champion["name"]: (champion["version"], champion["served"])
+                for champion in client.get(path).json()["broken"]
+            }
+            assert broken == {"mnist-cnn": (2, 1), "mnist-rnn": (1, None)}
         metrics = client.get("/metrics").text
         assert 'deepdigits_broken_champion{model="mnist-cnn",version="2"} 1.0' in metrics
         assert "mnist-cnn version 2 cannot be served: " in caplog.text
 
         registry.add("cnn")
         watch.refresh()
-        assert client.post("/v1/classify", json=right).json()["results"][0]["version"] == 3
-        assert [one["name"] for one in client.get("/readyz").json()["broken"]] == ["mnist-rnn"]
+        assert client.post("/v1/classify", json=body).json()["results"][0]["version"] == 3
+        assert [champion["name"] for champion in client.get("/readyz").json()["broken"]] == ["mnist-rnn"]
         assert "mnist-cnn" not in [
             line for line in client.get("/metrics").text.splitlines() if "broken_champion{" in line
         ]
 
 
-def test_a_server_whose_only_champion_is_damaged_says_which(registry: Registry) -> None:
+def test_a_server_whose_only_champion_is_damaged_names_it(registry: Registry) -> None:
     registry.add("cnn", damaged=True)
     with TestClient(create_app(ChampionWatch(None, 1), 60), "http://localhost") as client:
         refused = client.get("/readyz")
@@ -115,7 +118,7 @@ def test_a_server_whose_only_champion_is_damaged_says_which(registry: Registry) 
         assert "mnist-cnn version 1 cannot be served" in refused.json()["detail"]
 
 
-def test_a_champion_that_could_not_be_loaded_is_tried_again_after_a_while(
+def test_a_champion_that_failed_to_load_is_retried_after_a_while(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = registry.add("cnn", damaged=True)
@@ -130,7 +133,7 @@ def test_a_champion_that_could_not_be_loaded_is_tried_again_after_a_while(
     assert watch.broken == {}
 
 
-def test_a_store_that_is_gone_for_a_while_costs_nothing(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_temporarily_missing_store_interrupts_nothing(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     registry.add("cnn")
     watch = ChampionWatch(None, 1)
     watch.refresh()
@@ -141,14 +144,14 @@ def test_a_store_that_is_gone_for_a_while_costs_nothing(registry: Registry, capl
     assert watch.current["cnn"].version == 1
     assert watch.failures == 1
     assert "could not refresh the champions" in caplog.text
-    assert not store.exists(), "a server makes no new store where one was taken away"
+    assert not store.exists(), "the server must not create a new store where one has gone missing"
     Path("elsewhere").rename(store)
     registry.add("cnn")
     watch.refresh()
     assert watch.current["cnn"].version == 2
 
 
-def test_champions_are_found_among_more_models_than_a_page_holds(registry: Registry) -> None:
+def test_champions_are_found_beyond_the_first_page_of_models(registry: Registry) -> None:
     for number in range(101):
         registry.client.create_registered_model(f"a-{number:03}")
     registry.add("cnn")
@@ -157,24 +160,24 @@ def test_champions_are_found_among_more_models_than_a_page_holds(registry: Regis
     assert set(watch.current) == {"cnn"}
 
 
-def test_nothing_ends_the_looking_for_new_champions(
+def test_no_error_stops_the_watch_for_new_champions(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    raised = iter([ValueError("a surprise"), KeyError("another"), UserError("no store"), MemoryError()])
-    looks = []
+    errors = iter([ValueError("a surprise"), KeyError("another"), UserError("no store"), MemoryError()])
+    attempts = []
 
     def fail() -> None:
-        looks.append(1)
-        raise next(raised, UserError("still"))
+        attempts.append(1)
+        raise next(errors, UserError("still"))
 
     monkeypatch.setattr(champions, "_store", fail)
     watch = ChampionWatch(None, 1)
 
-    async def look_for_a_while() -> None:
+    async def watch_for_a_while() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(_keep_fresh(watch, 0.01), 1)
 
     with caplog.at_level(logging.WARNING):
-        asyncio.run(look_for_a_while())
-    assert len(looks) > 4
+        asyncio.run(watch_for_a_while())
+    assert len(attempts) > 4
     assert "ValueError: a surprise" in caplog.text

@@ -1,4 +1,4 @@
-"""What is wrong with the address to listen at is one message, before anything else is begun."""
+"""A bad address to listen on gives one message, before anything else starts."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tests.pipeline.servers import free_port, wait_for
 
 
 @pytest.mark.parametrize(
-    ("host", "said"),
+    ("host", "message"),
     [
         ("no.such.host.invalid", "Cannot resolve the host 'no.such.host.invalid'"),
         ("a" * 70, "Cannot resolve the host"),
@@ -23,18 +23,18 @@ from tests.pipeline.servers import free_port, wait_for
         ("2001:db8::1", "2001:db8::1 is not an address of this machine"),
     ],
 )
-def test_a_host_that_cannot_be_listened_at_is_named(host: str, said: str) -> None:
-    with pytest.raises(UserError, match=said), listening(host, free_port()):
+def test_a_host_that_cannot_be_bound_is_named(host: str, message: str) -> None:
+    with pytest.raises(UserError, match=message), listening(host, free_port()):
         pass
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_a_port_that_is_taken_is_named(host: str) -> None:
+def test_a_port_in_use_is_named(host: str) -> None:
     port = free_port()
     message = f"Port {port} is in use. Choose another one: deepdigits serve --port {port + 1}"
     with listening("127.0.0.1", port), pytest.raises(UserError, match=message), listening(host, port):
         pass
-    with listening(host, port) as sockets:  # and is free again
+    with listening(host, port) as sockets:  # the port is free again
         assert sockets
 
 
@@ -53,7 +53,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.mark.parametrize("host", ["::1", "no.such.host.invalid"])
-def test_the_command_serves_at_ipv6_or_says_what_is_wrong(host: str, tmp_path: os.PathLike[str]) -> None:
+def test_the_command_serves_on_ipv6_or_says_what_is_wrong(host: str, tmp_path: os.PathLike[str]) -> None:
     if host == "::1" and not has_ipv6():
         pytest.skip("no IPv6 on this machine")
     port = free_port()
@@ -66,8 +66,6 @@ def test_the_command_serves_at_ipv6_or_says_what_is_wrong(host: str, tmp_path: o
         host,
         "--port",
         str(port),
-        "--root-path",
-        "digits/",
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     environment.pop("MLFLOW_TRACKING_URI", None)
@@ -80,8 +78,8 @@ def test_the_command_serves_at_ipv6_or_says_what_is_wrong(host: str, tmp_path: o
     ) as server:
         if host == "::1":
             wait_for(f"http://[::1]:{port}/healthz", server)
-            with urllib.request.urlopen(f"http://[::1]:{port}/", timeout=30) as answer:
-                assert b'<base href="/digits/">' in answer.read()
+            with urllib.request.urlopen(f"http://[::1]:{port}/", timeout=30) as response:
+                assert b'<base href="/digits/">' in response.read()
             server.terminate()
         output = server.communicate(timeout=120)[0].decode()
     assert "Traceback" not in output

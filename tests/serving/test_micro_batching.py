@@ -1,4 +1,4 @@
-"""Requests answered together, and on the short way past FastAPI, are answered as each alone and by FastAPI."""
+"""Requests that are batched or bypass FastAPI get the same answers as they would alone or through FastAPI."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from deepdigits.serving.problems import Problem
 from deepdigits.serving.reading import parse_json
 
 RNG = np.random.default_rng(0)
-RIGHT = RNG.integers(0, 256, (3, 28, 28)).tolist()
+VALID = RNG.integers(0, 256, (3, 28, 28)).tolist()
 
 
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])
-def test_an_answer_does_not_depend_on_the_images_beside_it(served: dict[str, Served], kind: str) -> None:
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(served: dict[str, Served], kind: str) -> None:
     network = served[kind].network
     assert isinstance(network, MicroBatcher)
     images = RNG.integers(0, 256, (64, 28, 28)).astype(np.uint8)
@@ -32,42 +32,42 @@ def test_an_answer_does_not_depend_on_the_images_beside_it(served: dict[str, Ser
         assert beside.tobytes() == alone.tobytes()
 
 
-def test_requests_that_wait_are_answered_in_few_runs_and_each_gets_its_own() -> None:
-    sizes, first_may_end = [], threading.Event()
+def test_waiting_requests_are_batched_and_each_gets_its_own_answer() -> None:
+    sizes, first_may_finish = [], threading.Event()
 
     def answer(images: np.ndarray) -> np.ndarray:
         sizes.append(len(images))
-        assert first_may_end.wait(10)
+        assert first_may_finish.wait(10)
         return images[:, 0, 0]
 
     async def ask() -> list[np.ndarray]:
-        together = MicroBatcher(answer)
+        batcher = MicroBatcher(answer)
         requests = [np.full((1 + number % 3, 28, 28), number) for number in range(200)]
-        asked = [asyncio.create_task(together(images)) for images in requests]
+        tasks = [asyncio.create_task(batcher(images)) for images in requests]
         await asyncio.sleep(0.05)
-        first_may_end.set()
-        return await asyncio.gather(*asked)
+        first_may_finish.set()
+        return await asyncio.gather(*tasks)
 
     answers = asyncio.run(ask())
-    assert [found.tolist() for found in answers] == [[number] * (1 + number % 3) for number in range(200)]
+    assert [rows.tolist() for rows in answers] == [[number] * (1 + number % 3) for number in range(200)]
     assert len(sizes) < 10
     assert max(sizes) <= MOST
 
 
-def test_a_failure_reaches_those_who_asked_and_the_next_are_answered() -> None:
+def test_a_failure_reaches_its_callers_and_later_requests_are_answered() -> None:
     def answer(images: np.ndarray) -> np.ndarray:
         if images.max() > 1:
             raise ValueError("broken")
         return images[:, 0, 0]
 
     async def ask() -> None:
-        together = MicroBatcher(answer)
+        batcher = MicroBatcher(answer)
         with pytest.raises(ValueError, match="broken"):
-            await together(np.full((1, 28, 28), 2))
-        gone = asyncio.create_task(together(np.ones((1, 28, 28))))
+            await batcher(np.full((1, 28, 28), 2))
+        cancelled = asyncio.create_task(batcher(np.ones((1, 28, 28))))
         await asyncio.sleep(0)
-        gone.cancel()
-        assert (await together(np.zeros((2, 28, 28)))).tolist() == [0, 0]
+        cancelled.cancel()
+        assert (await batcher(np.zeros((2, 28, 28)))).tolist() == [0, 0]
 
     asyncio.run(ask())
 
@@ -77,8 +77,8 @@ ODD = st.sampled_from([True, False, None, -1, 256, 1.0, 1.5, "1", "", [], {}, [1
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """A right body in which one value, row, image or key is another."""
-    document = json.loads(json.dumps({"images": RIGHT}))
+    """A valid body in which one value, row, image or key has been replaced."""
+    document = json.loads(json.dumps({"images": VALID}))
     image, row, pixel = draw(st.integers(0, 2)), draw(st.integers(0, 27)), draw(st.integers(0, 27))
     match draw(st.integers(0, 6)):
         case 0:
@@ -91,7 +91,7 @@ def bodies(draw: st.DrawFn) -> bytes:
             document["images"] = draw(ODD)
         case 4:
             document[draw(st.sampled_from(["more", "Images"]))] = draw(ODD)
-        case 5:  # as many pixels as there should be
+        case 5:  # the total number of pixels stays right
             document["images"][image][row].append(document["images"][image][row - 1].pop())
         case 6:
             document = draw(ODD)
@@ -100,31 +100,31 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 @given(bodies())
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_the_quick_reading_takes_what_the_schema_takes(body: bytes) -> None:
+def test_the_fast_parser_accepts_what_the_schema_accepts(body: bytes) -> None:
     try:
-        right = np.array(ClassifyBody.model_validate_json(body).images)
+        expected = np.array(ClassifyBody.model_validate_json(body).images)
     except ValidationError:
         with pytest.raises(Problem):
             parse_json(body)
     else:
-        assert np.array_equal(parse_json(body), right)
+        assert np.array_equal(parse_json(body), expected)
 
 
 @pytest.mark.parametrize("query", ["", "?model=cnn", "?model=rnn", "?model=all"])
-@pytest.mark.parametrize("images", [RIGHT, [], [[[300] * 28] * 28]], ids=["right", "none", "wrong"])
-def test_both_ways_give_the_same_answer(client: TestClient, query: str, images: list[object]) -> None:
+@pytest.mark.parametrize("images", [VALID, [], [[[300] * 28] * 28]], ids=["valid", "no images", "out of range"])
+def test_the_fast_path_and_fastapi_give_the_same_response(client: TestClient, query: str, images: list[object]) -> None:
     body = json.dumps({"images": images})
-    answers = [
-        client.post(f"/v1/classify{query}", content=body, headers={"Content-Type": kind})
-        for kind in ("application/json", "application/json; charset=utf-8")
+    responses = [
+        client.post(f"/v1/classify{query}", content=body, headers={"Content-Type": content_type})
+        for content_type in ("application/json", "application/json; charset=utf-8")
     ]
-    short, long = ((answer.status_code, answer.content, dict(answer.headers)) for answer in answers)
-    assert short == long
+    fast_path, fastapi = ((response.status_code, response.content, dict(response.headers)) for response in responses)
+    assert fast_path == fastapi
 
 
-def test_the_short_way_is_the_one_that_is_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fast_path_is_the_one_taken(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("deepdigits.serving.app.read_images", None)
-    body = json.dumps({"images": RIGHT})
+    body = json.dumps({"images": VALID})
     headers = {"Content-Type": "application/json"}
     assert client.post("/v1/classify?model=all", content=body, headers=headers).status_code == 200
     assert client.post("/v1/classify?model=all&model=cnn", content=body, headers=headers).status_code == 500

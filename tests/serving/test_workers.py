@@ -1,4 +1,4 @@
-"""What a process may cost that reads a request, and that the next request is read whatever happened to it."""
+"""The limits on a process that reads a request; whatever happens to it, the next request is read."""
 
 import asyncio
 import os
@@ -22,19 +22,19 @@ def readers() -> Iterator[Readers]:
 
 
 @pytest.mark.parametrize(
-    ("function", "argument", "status", "said"),
+    ("function", "argument", "status", "message"),
     [
         (time.sleep, 60, 503, "more than 1 seconds"),
         (bytes, 2 * 10**9, 413, "memory"),
         (os._exit, 1, 503, "process reading this request died"),
     ],
-    ids=["time", "memory", "death"],
+    ids=["time", "memory", "dead process"],
 )
 def test_a_request_that_costs_too_much_is_refused_and_the_next_is_read(
-    readers: Readers, function: object, argument: int, status: int, said: str
+    readers: Readers, function: object, argument: int, status: int, message: str
 ) -> None:
     start = time.monotonic()
-    with pytest.raises(Problem, match=said) as refused:
+    with pytest.raises(Problem, match=message) as refused:
         asyncio.run(readers(function, argument))  # type: ignore[arg-type]
     assert refused.value.status == status
     assert time.monotonic() - start < 30
@@ -42,23 +42,23 @@ def test_a_request_that_costs_too_much_is_refused_and_the_next_is_read(
     assert readers.line.count == 0
 
 
-def test_a_defect_of_ours_is_told_with_its_traceback(readers: Readers) -> None:
+def test_a_defect_in_a_reader_is_raised_with_its_traceback(readers: Readers) -> None:
     with pytest.raises(RuntimeError, match="invalid literal for int"):
         asyncio.run(readers(int, "three"))
 
 
-def test_who_comes_when_the_line_is_full_is_told_when_to_come_again(readers: Readers) -> None:
+def test_a_request_beyond_a_full_queue_is_told_when_to_retry(readers: Readers) -> None:
     async def ask() -> list[object]:
         return await asyncio.gather(*[readers(time.sleep, 0.2) for _ in range(5)], return_exceptions=True)
 
     answers = asyncio.run(ask())
     refused = [answer for answer in answers if isinstance(answer, Problem)]
     assert answers.count(None) == 3
-    assert [one.status for one in refused] == [429, 429]
+    assert [problem.status for problem in refused] == [429, 429]
     assert refused[0].response().headers["Retry-After"] == "2"
 
 
-def test_a_place_in_the_line_is_given_back_after_a_failure() -> None:
+def test_a_place_in_the_queue_is_released_after_a_failure() -> None:
     line = Line(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), line.place():
@@ -67,11 +67,11 @@ def test_a_place_in_the_line_is_given_back_after_a_failure() -> None:
         assert line.count == 1
 
 
-def test_nothing_is_left_of_a_server_that_was_killed(live: Live) -> None:
-    """This one comes last: it ends the server."""
+def test_a_killed_server_leaves_no_processes_behind(live: Live) -> None:
+    """Must stay last in the file: it kills the server."""
     process, _ = live
-    below = process.children(recursive=True)
-    assert below
+    children = process.children(recursive=True)
+    assert children
     process.kill()
-    _, alive = psutil.wait_procs(below, timeout=60)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]

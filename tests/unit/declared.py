@@ -1,4 +1,4 @@
-"""What a stage runs, reads and declares, told from the source."""
+"""What a stage runs, reads and declares, derived from the source."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ TASK_MODULES = {"evaluate": "evaluation", "package": "task", "report": "task"}
 
 
 def modules_of(command: str) -> list[str]:
-    """The modules that a stage's command, `... -m pipelines.MODULE [ARGUMENTS]`, runs: the named one, and those of the
-    tasks among the arguments."""
+    """The modules that a stage's command, `... -m pipelines.MODULE [ARGUMENTS]`, runs: the one that it names, and those
+    of the tasks among its arguments."""
     module, *arguments = command.partition(" -m ")[2].split()
     part = TASK_MODULES.get(module.partition(".")[2])
     tasks = arguments[1:] if module == "pipelines.report" else arguments
@@ -19,16 +19,16 @@ def modules_of(command: str) -> list[str]:
 
 
 def covering(module: str, declared: Sequence[str], root: Path) -> list[str]:
-    """Those of the declared files and folders that hold a module."""
+    """The declared files and folders that contain a module."""
     path = ("src/" if module.startswith("deepdigits") else "") + module.replace(".", "/")
     file = f"{path}/__init__.py" if (root / path).is_dir() else f"{path}.py"
-    if file.endswith("__init__.py") and _says_nothing(root / file):
+    if file.endswith("__init__.py") and _is_empty(root / file):
         return ["nothing"]
     return [dep for dep in declared if dep == file or file.startswith(f"{dep}/")]
 
 
-def _says_nothing(path: Path) -> bool:
-    """Whether a file holds a docstring at most."""
+def _is_empty(path: Path) -> bool:
+    """Whether a file contains at most a docstring."""
     return all(isinstance(node, ast.Expr) for node in ast.parse(path.read_text(encoding="utf-8")).body)
 
 

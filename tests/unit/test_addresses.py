@@ -1,4 +1,4 @@
-"""What is shown of an address names the host and nothing that may be secret, wherever the address stands."""
+"""An address is shown with its host and nothing that may be secret, wherever it occurs in a text."""
 
 import os
 from urllib.parse import quote
@@ -9,42 +9,44 @@ from hypothesis import strategies as st
 
 from deepdigits.core.addresses import masked
 
-# Distinctive: a secret that is "e" or part of the host would be found in any text.
+# Distinctive, because a secret such as "e" or a part of the host would be found in any text.
 SECRET = st.text("abXYZ019/@%:?#&=+~!$'\"()[]{},;<> é", min_size=1, max_size=12).map(lambda text: f"Q{text}9Kq")
 HOST = st.sampled_from(["mlflow.example", "mlflow.example:5000", "127.0.0.1:5432", "localhost:5000", "[::1]:5000"])
 SCHEME = st.sampled_from(["http", "https", "postgresql", "postgresql+psycopg2", "mysql+pymysql", "s3", "HTTPS"])
-AROUND = st.sampled_from(
+CONTEXT = st.sampled_from(
     ["{}", "{} does not answer", "API request to {} failed with exception 'x'", "'{}'", "({})", "a\n{}\nb", "x={}."]
 )
 
 
-def whole(secret: str) -> str:
+def escaped(secret: str) -> str:
     return quote(secret, safe="")
 
 
-@given(SECRET, HOST, SCHEME, AROUND, st.sampled_from(["u:{}@", "{}@", "{}:x@", ":{}@", "{}:{}@"]))
-def test_an_escaped_login_is_hidden(secret: str, host: str, scheme: str, around: str, login: str) -> None:
-    address = f"{scheme}://{login.replace('{}', whole(secret))}{host}/path"
-    shown = masked(around.format(address))
-    assert whole(secret) not in shown
+@given(SECRET, HOST, SCHEME, CONTEXT, st.sampled_from(["u:{}@", "{}@", "{}:x@", ":{}@", "{}:{}@"]))
+def test_an_escaped_login_is_hidden(secret: str, host: str, scheme: str, context: str, login: str) -> None:
+    address = f"{scheme}://{login.replace('{}', escaped(secret))}{host}/path"
+    shown = masked(context.format(address))
+    assert escaped(secret) not in shown
     assert f"{scheme}://***@{host}/***" in shown
 
 
-@given(SECRET.map(lambda text: text.replace(" ", "")), HOST, SCHEME, AROUND)
-def test_a_raw_password_is_hidden_whatever_is_in_it(secret: str, host: str, scheme: str, around: str) -> None:
-    shown = masked(around.format(f"{scheme}://user:{secret}@{host}/path"))
+@given(SECRET.map(lambda text: text.replace(" ", "")), HOST, SCHEME, CONTEXT)
+def test_a_raw_password_is_hidden_whatever_it_contains(secret: str, host: str, scheme: str, context: str) -> None:
+    shown = masked(context.format(f"{scheme}://user:{secret}@{host}/path"))
     assert secret not in shown
     assert "user" not in shown
 
 
-@given(st.text("abXYZ01/@%+~", min_size=1, max_size=12).map(lambda text: f"Q{text}9Kq"), HOST, SCHEME, AROUND)
-def test_a_raw_password_with_slashes_and_ats_leaves_the_host(secret: str, host: str, scheme: str, around: str) -> None:
-    shown = masked(around.format(f"{scheme}://user:{secret}@{host}/path"))
+@given(st.text("abXYZ01/@%+~", min_size=1, max_size=12).map(lambda text: f"Q{text}9Kq"), HOST, SCHEME, CONTEXT)
+def test_masking_a_raw_password_with_slashes_and_at_signs_keeps_the_host(
+    secret: str, host: str, scheme: str, context: str
+) -> None:
+    shown = masked(context.format(f"{scheme}://user:{secret}@{host}/path"))
     assert secret not in shown
     assert host in shown
 
 
-@given(SECRET, HOST, SCHEME, AROUND, st.booleans())
+@given(SECRET, HOST, SCHEME, CONTEXT, st.booleans())
 @pytest.mark.parametrize(
     "address",
     [
@@ -58,10 +60,10 @@ def test_a_raw_password_with_slashes_and_ats_leaves_the_host(secret: str, host: 
     ],
 )
 def test_queries_fragments_and_paths_are_hidden(
-    address: str, secret: str, host: str, scheme: str, around: str, login: bool
+    address: str, secret: str, host: str, scheme: str, context: str, login: bool
 ) -> None:
-    value = whole(secret)
-    shown = masked(around.format(f"{scheme}://{'me:pw@' * login}{address.format(host, value)}"))
+    value = escaped(secret)
+    shown = masked(context.format(f"{scheme}://{'me:pw@' * login}{address.format(host, value)}"))
     assert value not in shown
     assert host in shown
 
@@ -71,20 +73,24 @@ def test_a_raw_path_or_query_is_hidden(secret: str, host: str, address: str) -> 
     assert secret not in masked(f"https://{address.format(host, secret)} is not there")
 
 
-@given(SECRET, HOST, SCHEME, AROUND)
-def test_an_address_of_the_environment_is_known_whole(secret: str, host: str, scheme: str, around: str) -> None:
+@given(SECRET, HOST, SCHEME, CONTEXT)
+def test_an_address_from_the_environment_is_masked_as_a_whole(
+    secret: str, host: str, scheme: str, context: str
+) -> None:
     before = os.environ.get("MNIST_MIRROR")
     os.environ["MNIST_MIRROR"] = address = f"{scheme}://user:{secret}@{host}/a path/{secret}"
     try:
-        assert secret not in masked(around.format(address))
+        assert secret not in masked(context.format(address))
     finally:
         os.environ.pop("MNIST_MIRROR") if before is None else os.environ.update(MNIST_MIRROR=before)
 
 
-@given(SECRET.map(whole))
-def test_what_requests_says_without_the_host_is_hidden(secret: str) -> None:
-    said = f"Max retries exceeded with url: /{secret}/api?token={secret} (Caused by x) for /api?access_token={secret}"
-    assert secret not in masked(said)
+@given(SECRET.map(escaped))
+def test_paths_that_requests_reports_without_a_host_are_hidden(secret: str) -> None:
+    message = (
+        f"Max retries exceeded with url: /{secret}/api?token={secret} (Caused by x) for /api?access_token={secret}"
+    )
+    assert secret not in masked(message)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +105,7 @@ def test_what_requests_says_without_the_host_is_hidden(secret: str) -> None:
         ("['https://a.example/x', 'https://b.example/y']", "['https://a.example/***', 'https://b.example/***']"),
     ],
 )
-def test_what_is_no_secret_stays(text: str, shown: str) -> None:
+def test_only_secret_parts_are_masked(text: str, shown: str) -> None:
     assert masked(text) == shown
 
 

@@ -1,4 +1,4 @@
-"""The benchmarks' own parts: turns, summaries, and that the committed page is what was recorded."""
+"""The benchmarks' own code: alternating runs, summaries, and a committed page that matches what was recorded."""
 
 import json
 from pathlib import Path
@@ -13,19 +13,19 @@ from deepdigits.tasks.catalogue import TASKS
 from tests.conftest import ROOT
 
 
-def test_the_committed_results_are_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_results_match_what_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     assert Path("benchmarks/RESULTS.md").read_text() == report.render()
 
 
-def test_works_are_run_in_turns_after_one_round_to_warm_up() -> None:
+def test_workloads_alternate_after_one_warm_up_round() -> None:
     calls: list[str] = []
-    taken = common.alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    medians = common.alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == ["a", "b"] * 3
-    assert set(taken) == {"a", "b"}
+    assert set(medians) == {"a", "b"}
 
 
-def test_other_seeds_and_a_tenth_of_the_epochs_change_each_training_and_nothing_else() -> None:
+def test_other_seeds_or_a_tenth_of_the_epochs_change_every_training_and_nothing_else() -> None:
     shipped = read_yaml(ROOT / "params.yaml")
     for changed in (seeds.with_seeds(shipped, 2), seeds.shortened(shipped)):
         check(changed, Params, "changed")
@@ -39,7 +39,7 @@ def test_other_seeds_and_a_tenth_of_the_epochs_change_each_training_and_nothing_
     assert short["epochs"] * short["steps_per_epoch"] == 14 * 214 // 10
 
 
-def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_stands_out() -> None:
+def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_is_marked() -> None:
     def record(kind: str, accuracy: float) -> dict[str, Any]:
         return {"kind": kind, "figures": {"cnn.accuracy": accuracy}}
 
@@ -49,7 +49,7 @@ def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_stands_out()
     assert row["bad"] == [(0.5, True), None]
 
 
-def test_a_row_is_printed_and_kept_with_machine_and_date(
+def test_a_row_is_printed_and_recorded_with_the_machine_and_the_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -83,6 +83,6 @@ Status code distribution:
         ("  [200]	9 responses", 'Error distribution:\n  [2]	Post "http://127.0.0.1:1/": EOF', 2),
     ],
 )
-def test_a_report_of_the_load_tool_is_read_and_no_failure_is_lost(codes: str, errors: str, failures: int) -> None:
+def test_the_load_tools_report_is_parsed_and_every_failure_is_counted(codes: str, errors: str, failures: int) -> None:
     load = serving.parse(HEY.format(rate=278.5398, codes=codes, errors=errors))
     assert (load.rate, load.p99_ms, load.failures) == (278.5398, pytest.approx(20.1), failures)

@@ -18,11 +18,11 @@ SHIPPED = read_yaml(ROOT / "params.yaml")
 
 def changed(key: str, value: Any) -> dict[str, Any]:
     data = copy.deepcopy(SHIPPED)
-    *above, last = key.split(".")
-    place = data
-    for part in above:
-        place = place[part]
-    place[last] = value
+    *parents, last = key.split(".")
+    node = data
+    for part in parents:
+        node = node[part]
+    node[last] = value
     return data
 
 
@@ -45,7 +45,7 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("train_cnn.fit.epochs", "ten", r'train_cnn.fit.epochs = "ten": .*integer'),
         ("train_cnn.fit.epochs", 0, r"train_cnn.fit.epochs = 0: .*greater than or equal to 1"),
@@ -60,12 +60,12 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("train_cnn.fit.weight_decay", float("nan"), r"train_cnn.fit.weight_decay"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_allowed(key: str, value: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         check(changed(key, value), Params, "params.yaml")
 
 
-def test_a_missing_key_and_a_dataset_without_gates_are_named() -> None:
+def test_a_missing_key_and_a_dataset_without_gates_are_reported() -> None:
     data = copy.deepcopy(SHIPPED)
     del data["compute"]["threads"], data["gates"]["digits"]
     with pytest.raises(UserError, match=r"(?s)compute.threads: is missing.*needs an entry for digits"):
@@ -73,21 +73,21 @@ def test_a_missing_key_and_a_dataset_without_gates_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: b: c", "- 1", "", "a: 1\na: 2", "\0"], ids=["nested", "list", "empty", "twice", "nul"]
+    "text", ["a: b: c", "- 1", "", "a: 1\na: 2", "\0"], ids=["nested mapping", "list", "empty", "duplicate key", "nul"]
 )
-def test_a_file_that_is_no_mapping_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_mapping_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match="params.yaml"):
         read_params(Params, path)
 
 
-def test_a_missing_file_says_how_to_get_it_back(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_file_says_how_to_restore_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="git checkout"):
         read_params(Params, tmp_path / "params.yaml")
 
 
-def test_exponents_are_numbers_as_in_dvc(tmp_path: Path) -> None:
+def test_exponents_parse_as_numbers_as_in_dvc(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("rate: 1e-3")
     assert read_yaml(path) == {"rate": 1e-3}
@@ -97,26 +97,26 @@ junk = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(m
 
 
 @given(st.sampled_from(leaves(SHIPPED)), junk)
-def test_no_value_gives_a_traceback(key: str, value: Any) -> None:
+def test_no_value_causes_a_traceback(key: str, value: Any) -> None:
     try:
         assert isinstance(check(changed(key, value), Params, "params.yaml"), Params)
     except UserError as error:
         assert key.split(".")[0] in str(error)
 
 
-def test_overlay_replaces_leaves_only() -> None:
+def test_overlay_replaces_only_leaves() -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 3}
     assert overlay(base, {"a": {"c": [9]}}) == {"a": {"b": 1, "c": [9]}, "d": 3}
     assert base["a"] == {"b": 1, "c": [1, 2]}
 
 
-def test_the_default_profile_is_the_shipped_parameters(tmp_path: Path) -> None:
+def test_the_default_profile_equals_the_shipped_parameters(tmp_path: Path) -> None:
     merged = tmp_path / "params.yaml"
     merged.write_text(profile_params(ROOT, "default"))
     assert read_params(Params, merged) == read_params(Params, ROOT / "params.yaml")
 
 
-def test_an_unknown_profile_lists_the_known_ones() -> None:
+def test_the_error_for_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="Profiles: default, pixels, smoke"):
         profile_params(ROOT, "smok")
 
@@ -132,9 +132,9 @@ PIECES = st.one_of(
 
 @given(st.lists(st.tuples(st.integers(0, len(TEXT)), st.integers(0, 40), PIECES), min_size=1, max_size=3))
 @settings(max_examples=150, deadline=None)
-def test_no_text_gives_a_traceback(edits: list[tuple[int, int, str]]) -> None:
+def test_no_text_causes_a_traceback(edits: list[tuple[int, int, str]]) -> None:
     text = TEXT
-    for place, cut, piece in edits:
-        text = text[:place] + piece + text[place + cut :]
+    for start, length, piece in edits:
+        text = text[:start] + piece + text[start + length :]
     with contextlib.suppress(UserError):
         check(parse_yaml(text, "params.yaml"), Params, "params.yaml")

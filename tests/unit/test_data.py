@@ -49,14 +49,14 @@ def test_a_split_file_has_the_same_bytes_each_time(digits_train: Split, tmp_path
     assert np.array_equal(load_split(tmp_path / "a.npz").images, digits_train.images)
 
 
-def test_a_split_file_has_the_same_bytes_under_every_release_of_python(tmp_path: Path) -> None:
-    # Found with the system's 3.11.2 and others up to 3.13; `numpy.savez` gives other bytes before 3.11.4 than after.
+def test_a_split_file_has_the_same_bytes_under_every_python_release(tmp_path: Path) -> None:
+    # Checked with the system's 3.11.2 and others to 3.13. Before 3.11.4, `numpy.savez` writes other bytes than after.
     image = np.arange(28 * 28).astype(np.uint8).reshape(1, 28, 28)
     save_split(Split(image, np.array([7])), tmp_path / "a")
     assert file_sha256(tmp_path / "a") == "e5ce7efd12578b6b2e53d194533dbcd9154f02cf132af73cf34d9f2b0304b27c"
 
 
-def test_a_damaged_split_file_says_what_to_do(digits_train: Split, tmp_path: Path) -> None:
+def test_the_error_for_a_damaged_split_file_says_what_to_do(digits_train: Split, tmp_path: Path) -> None:
     path = tmp_path / "train.npz"
     with pytest.raises(UserError, match="dvc repro ingest"):
         load_split(path)
@@ -70,7 +70,7 @@ def test_a_damaged_split_file_says_what_to_do(digits_train: Split, tmp_path: Pat
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 20), st.integers(0, 99))
-def test_an_epoch_serves_every_image_before_any_twice(count: int, size: int, steps: int, seed: int) -> None:
+def test_an_epoch_serves_every_image_before_repeating_any(count: int, size: int, steps: int, seed: int) -> None:
     images, labels = torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count)
     served = torch.cat([y for _, y in ShuffledBatches(images, labels, size, steps, epoch_generator(seed, 0))])
     assert len(served) == size * steps
@@ -78,7 +78,7 @@ def test_an_epoch_serves_every_image_before_any_twice(count: int, size: int, ste
     assert times.max() - times.min() <= 1
 
 
-def test_the_order_depends_on_seed_and_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
         batches = ShuffledBatches(torch.zeros(50, 28, 28), torch.arange(50), 10, 5, epoch_generator(seed, epoch))
         return torch.cat([y for _, y in batches]).tolist()
@@ -88,7 +88,7 @@ def test_the_order_depends_on_seed_and_epoch_alone() -> None:
     assert order(1, 2) != order(2, 2)
 
 
-def test_ordered_batches_serve_everything_once() -> None:
+def test_ordered_batches_serve_every_image_once() -> None:
     batches = OrderedBatches(torch.full((7, 28, 28), 255, dtype=torch.uint8), torch.arange(7), 3)
     images, labels = zip(*batches, strict=True)
     assert len(batches) == 3
@@ -99,14 +99,14 @@ def test_ordered_batches_serve_everything_once() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 2**31))
-def test_augmentation_of_nothing_changes_nothing(seed: int) -> None:
+def test_augmentation_with_zero_strength_changes_nothing(seed: int) -> None:
     images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
     assert torch.allclose(random_affine(images, epoch_generator(seed, 0), NONE), images, atol=1e-5)
 
 
 @settings(deadline=None)
 @given(st.integers(0, 2**31))
-def test_augmentation_keeps_range_shape_and_most_ink(seed: int) -> None:
+def test_augmentation_keeps_range_shape_and_most_of_the_ink(seed: int) -> None:
     images = torch.zeros(8, 1, 28, 28)
     images[:, :, 9:19, 9:19] = 1
     out = random_affine(images, epoch_generator(seed, 0), SOME)
@@ -117,7 +117,7 @@ def test_augmentation_keeps_range_shape_and_most_ink(seed: int) -> None:
     assert torch.equal(out, random_affine(images, epoch_generator(seed, 0), SOME))
 
 
-def test_a_translation_moves_by_pixels() -> None:
+def test_translation_is_measured_in_pixels() -> None:
     image = torch.zeros(64, 1, 28, 28)
     image[:, :, 14, 14] = 1
     moved = random_affine(image, epoch_generator(0, 0), NONE.model_copy(update={"translate_pixels": 3.0}))
@@ -126,7 +126,7 @@ def test_a_translation_moves_by_pixels() -> None:
     assert 2 < offset.abs().max() <= 3.01
 
 
-def test_texture_changes_its_share_of_the_images_and_no_more() -> None:
+def test_texture_changes_only_its_share_of_the_images() -> None:
     images = torch.rand(600, 1, 28, 28)
     changed = (random_texture(images, epoch_generator(0, 0), 0.2) != images).flatten(1).any(dim=1).float().mean()
     assert 0.38 < changed < 0.59  # three independent changes: 1 - 0.8 ** 3 = 0.49
@@ -134,16 +134,18 @@ def test_texture_changes_its_share_of_the_images_and_no_more() -> None:
     assert torch.equal(augment(images, epoch_generator(1, 0), SOME), augment(images, epoch_generator(1, 0), SOME))
 
 
-def test_a_random_convolution_is_linear_and_stays_near() -> None:
+def test_a_random_convolution_is_linear_and_local() -> None:
     image = torch.zeros(200, 1, 28, 28)
     image[:, :, 14, 14] = 1
     once = random_convolution(image, epoch_generator(0, 0))
     assert torch.allclose(random_convolution(3 * image, epoch_generator(0, 0)), 3 * once, atol=1e-5)
     assert once[:, :, :11].abs().max() == 0  # the largest kernel reaches three pixels
-    assert (once[:, 0, 14, 11] != 0).float().mean() == pytest.approx(0.25, abs=0.1)  # one size of four
+    assert (once[:, 0, 14, 11] != 0).float().mean() == pytest.approx(
+        0.25, abs=0.1
+    )  # one kernel size of four reaches this far
 
 
-def test_rectangles_are_rectangles_of_the_asked_size() -> None:
+def test_random_rectangles_are_rectangles_of_the_requested_size() -> None:
     masks = random_rectangles(300, epoch_generator(0, 0), 1.5, 8.5).squeeze(1)
     rows, columns = masks.any(dim=2), masks.any(dim=1)
     assert torch.equal(masks, rows[:, :, None] & columns[:, None, :])
@@ -151,14 +153,14 @@ def test_rectangles_are_rectangles_of_the_asked_size() -> None:
     assert masks.flatten(1).any(dim=1).all()
 
 
-def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.bin"
     write_bytes(path, b"good")
 
-    def full(_: int) -> None:
+    def disk_full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("os.fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         write_bytes(path, b"half")
     assert path.read_bytes() == b"good"

@@ -1,4 +1,4 @@
-"""The detector's parts and its measures, against values worked out by hand or by pycocotools itself."""
+"""The detector's parts and its measures, against values computed by hand or by pycocotools itself."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def scenes(digits: tuple[Split, Split]) -> Scenes:
 
 
 def guesses(scenes: Scenes, seed: int) -> Detections:
-    """Boxes near the true ones, some of them misplaced, misnamed or doubled, with scores at random."""
+    """Boxes near the true ones, some of them misplaced, mislabelled or duplicated, with random scores."""
     rng = np.random.default_rng(seed)
     targets = np.concatenate([detection_targets(scenes)] * 2, axis=1)
-    there = targets[..., 0] >= 0
+    present = targets[..., 0] >= 0
     boxes = targets[..., 1:] + rng.normal(0, 1.5, targets[..., 1:].shape)
-    labels = np.where(rng.uniform(size=there.shape) < 0.9, targets[..., 0], rng.integers(10, size=there.shape))
-    return Detections(boxes, there * rng.uniform(0.05, 1, there.shape), labels.astype(np.int64).clip(0))
+    labels = np.where(rng.uniform(size=present.shape) < 0.9, targets[..., 0], rng.integers(10, size=present.shape))
+    return Detections(boxes, present * rng.uniform(0.05, 1, present.shape), labels.astype(np.int64).clip(0))
 
 
 def perfect(scenes: Scenes) -> Detections:
@@ -66,7 +66,7 @@ def perfect(scenes: Scenes) -> Detections:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_average_precision_is_that_of_pycocotools(scenes: Scenes, seed: int) -> None:
+def test_average_precision_matches_pycocotools(scenes: Scenes, seed: int) -> None:
     found = guesses(scenes, seed)
     judged = _judge(scenes, found, {"all": (0.0, 1e5)})
     with contextlib.redirect_stdout(io.StringIO()):
@@ -75,7 +75,7 @@ def test_average_precision_is_that_of_pycocotools(scenes: Scenes, seed: int) -> 
     assert average_precision(match(scenes, found)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_weights_count_a_scene_as_often_as_they_say(scenes: Scenes) -> None:
+def test_scene_weights_act_as_repetitions(scenes: Scenes) -> None:
     found = guesses(scenes, 0)
     times = np.random.default_rng(1).integers(0, 3, COUNT)
     rows = np.repeat(np.arange(COUNT), times)
@@ -91,7 +91,7 @@ def test_weights_count_a_scene_as_often_as_they_say(scenes: Scenes) -> None:
     assert average_precision(match(scenes, found), times) == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def test_a_perfect_detector_and_one_that_finds_nothing(scenes: Scenes) -> None:
+def test_a_perfect_detector_scores_one_and_a_blind_one_zero(scenes: Scenes) -> None:
     right = detection_measures(scenes, perfect(scenes), 0.5)
     assert right["map"] == right["map_50"] == right["count_accuracy"] == right["f1"] == pytest.approx(1)
     blind = replace(perfect(scenes), scores=np.zeros_like(perfect(scenes).scores))
@@ -99,20 +99,20 @@ def test_a_perfect_detector_and_one_that_finds_nothing(scenes: Scenes) -> None:
     assert nothing["map"] == nothing["recall"] == nothing["count_accuracy"] == 0
 
 
-def test_a_false_alarm_costs_the_count_and_a_second_box_is_no_hit(scenes: Scenes) -> None:
+def test_a_duplicate_box_is_a_false_positive_and_spoils_the_count(scenes: Scenes) -> None:
     right = perfect(scenes)
-    double = Detections(
+    duplicated = Detections(
         np.concatenate([right.boxes, right.boxes[:, :1]], axis=1),
         np.concatenate([right.scores, np.full((COUNT, 1), 0.6)], axis=1),
         np.concatenate([right.labels, right.labels[:, :1]], axis=1),
     )
-    measures = detection_measures(scenes, double, 0.5)
+    measures = detection_measures(scenes, duplicated, 0.5)
     assert measures["count_accuracy"] == 0
     assert measures["recall"] == 1
     assert measures["precision"] == pytest.approx(len(scenes.labels) / (len(scenes.labels) + COUNT))
-    assert detection_measures(scenes, double, 0.7)["count_accuracy"] == 1
-    assert best_threshold(match(scenes, double)) == 1
-    recall, precision = precision_recall(match(scenes, double), 0)
+    assert detection_measures(scenes, duplicated, 0.7)["count_accuracy"] == 1
+    assert best_threshold(match(scenes, duplicated)) == 1
+    recall, precision = precision_recall(match(scenes, duplicated), 0)
     assert recall[-1] == 1
     assert precision[0] == 1
     assert precision[-1] < 1
@@ -123,7 +123,7 @@ BOX = st.tuples(*[st.integers(0, 60)] * 2, *[st.integers(1, 40)] * 2)
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(BOX, min_size=1, max_size=6), st.lists(BOX, min_size=1, max_size=6))
-def test_both_ways_to_measure_overlap_agree(first: list[tuple[int, ...]], second: list[tuple[int, ...]]) -> None:
+def test_both_implementations_of_iou_agree(first: list[tuple[int, ...]], second: list[tuple[int, ...]]) -> None:
     a, b = np.array(first), np.array(second)
     expected = box_iou(a, b)
     found = iou(torch.tensor(a)[:, None].float(), torch.tensor(b)[None].float())
@@ -133,20 +133,20 @@ def test_both_ways_to_measure_overlap_agree(first: list[tuple[int, ...]], second
     assert (general > -1).all()
 
 
-def test_a_cell_answers_for_the_nearest_digit_within_reach() -> None:
+def test_a_cell_is_assigned_the_nearest_digit_within_reach() -> None:
     boxes = torch.tensor([[[6.0, 6.0, 8.0, 8.0], [30.0, 30.0, 20.0, 20.0], [0.0, 0.0, 4.0, 4.0]]])
     labels = torch.tensor([[3, 7, NOTHING]])
     assigned = assign(cell_middles(21, 21), boxes, labels).reshape(21, 21)
-    assert assigned[2, 2] == 0  # its middle is (10, 10), that of the first box
+    assert assigned[2, 2] == 0  # its centre is (10, 10), like that of the first box
     assert assigned[9, 9] == 1
-    assert assigned[0, 0] == NOTHING  # an empty place attracts no cell
+    assert assigned[0, 0] == NOTHING  # an empty slot attracts no cell
     assert set(assigned.unique().tolist()) == {NOTHING, 0, 1}
     rows, columns = torch.nonzero(assigned == 1, as_tuple=True)
     assert (torch.stack([rows, columns]) - 9.5).abs().max() <= 1.5 + 0.5
     assert STRIDE * 21 == 84
 
 
-def test_of_two_boxes_on_one_digit_the_better_stays() -> None:
+def test_the_better_of_two_boxes_on_one_digit_is_kept() -> None:
     boxes = torch.tensor([[[0.0, 0, 20, 20], [1.0, 0, 20, 20], [50.0, 50, 20, 20]]])
     logits = torch.full((1, 3, 10), -9.0)
     logits[0, 0, 4], logits[0, 1, 4], logits[0, 2, 6] = 1.0, 2.0, 0.0
@@ -159,7 +159,7 @@ def test_of_two_boxes_on_one_digit_the_better_stays() -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-40, 40), min_size=10, max_size=10, unique=True))
-def test_the_second_guess_is_what_the_first_leaves(quarters: list[int]) -> None:
+def test_the_second_guess_is_scaled_by_the_chance_that_the_first_is_wrong(quarters: list[int]) -> None:
     logits = np.array(quarters) / 4
     boxes, scores, labels = two_guesses(torch.tensor(logits).sigmoid()[None, None], torch.tensor([[[1.0, 2, 3, 4]]]))
     best, second = np.argsort(logits)[:-3:-1]
@@ -170,7 +170,7 @@ def test_the_second_guess_is_what_the_first_leaves(quarters: list[int]) -> None:
     assert boxes[0].tolist() == [[1, 2, 3, 4]] * 2
 
 
-def test_the_loss_falls_and_an_empty_batch_is_no_fault(scenes: Scenes) -> None:
+def test_the_loss_falls_and_stays_finite_for_a_batch_without_digits(scenes: Scenes) -> None:
     torch.manual_seed(0)
     net = Detector(NET)
     images = torch.from_numpy(scenes.images[:16]).unsqueeze(1).float() / 255
@@ -193,8 +193,8 @@ def test_the_loss_falls_and_an_empty_batch_is_no_fault(scenes: Scenes) -> None:
     assert labels.dtype == np.int64
 
 
-def test_at_several_scales_a_large_digit_is_found_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a network that finds one box of 20 pixels in the copy that is a quarter as large, and nothing else."""
+def test_multi_scale_detection_finds_a_large_digit_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is replaced by one that finds a single box, 20 pixels high, in the copy at a quarter of the size."""
 
     def find(_network: Detector, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         scores, boxes = torch.zeros(1, 20, 10), torch.zeros(1, 20, 4)

@@ -1,11 +1,11 @@
-"""The documents name tests that exist."""
+"""The documentation refers only to tests that exist."""
 
 import re
 
 from tests.conftest import ROOT
 
 
-def test_every_test_that_the_table_of_faults_names_exists() -> None:
+def test_every_test_named_in_the_fault_tables_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/reliability.md").read_text(encoding="utf-8")))
     code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(named) > 30

@@ -1,4 +1,4 @@
-"""What the machine or the store denies ends a command with one message; a defect of ours keeps its traceback."""
+"""A failure of the machine or the store ends a command with one message; a bug of ours keeps its traceback."""
 
 import os
 import socket
@@ -18,47 +18,47 @@ from tests.conftest import ROOT
 from tests.pipeline.conftest import environment
 
 
-def asks_for_an_unknown_host() -> None:
+def look_up_an_unknown_host() -> None:
     socket.create_connection(("no.such.host.invalid", 80))
 
 
-def binds_an_address_of_another_kind() -> None:
+def bind_an_address_of_another_family() -> None:
     with socket.socket() as server:
         server.bind(("::1", 0))
 
 
-def opens_a_missing_file() -> None:
+def open_a_missing_file() -> None:
     os.open("missing/file", os.O_RDONLY)
 
 
-def opens_a_missing_file_by_bytes() -> None:
+def open_a_missing_file_by_its_bytes_path() -> None:
     os.open(b"missing/file", os.O_RDONLY)
 
 
-def fails_in_tls() -> None:
-    raise ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")  # its number is no errno
+def fail_in_tls() -> None:
+    raise ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")  # this number is not an errno
 
 
-def fills_a_database() -> None:
+def fill_a_database() -> None:
     with sqlite3.connect(":memory:") as database:
         database.execute("PRAGMA max_page_count = 1")
         database.execute("CREATE TABLE t (x)")
 
 
-def fills_a_database_by_sqlalchemy() -> None:
+def fill_a_database_through_sqlalchemy() -> None:
     with create_engine("sqlite://").connect() as connection:
         connection.execute(text("PRAGMA max_page_count = 1"))
         connection.execute(text("CREATE TABLE t (x)"))
 
 
-DENIALS = [
-    (asks_for_an_unknown_host, "Host lookup failed: "),
-    (binds_an_address_of_another_kind, "Host lookup failed: "),
-    (opens_a_missing_file, "No such file or directory (missing/file)."),
-    (opens_a_missing_file_by_bytes, "No such file or directory (missing/file)."),
-    (fails_in_tls, "[SSL: WRONG_VERSION_NUMBER] wrong version number."),
-    (fills_a_database, "The MLflow store's database failed: database or disk is full."),
-    (fills_a_database_by_sqlalchemy, "The MLflow store's database failed: database or disk is full."),
+FAILURES = [
+    (look_up_an_unknown_host, "Host lookup failed: "),
+    (bind_an_address_of_another_family, "Host lookup failed: "),
+    (open_a_missing_file, "No such file or directory (missing/file)."),
+    (open_a_missing_file_by_its_bytes_path, "No such file or directory (missing/file)."),
+    (fail_in_tls, "[SSL: WRONG_VERSION_NUMBER] wrong version number."),
+    (fill_a_database, "The MLflow store's database failed: database or disk is full."),
+    (fill_a_database_through_sqlalchemy, "The MLflow store's database failed: database or disk is full."),
 ]
 
 
@@ -66,10 +66,10 @@ DENIALS = [
     ("module", "again"),
     [("pipelines.ingest", "run `dvc repro` again"), ("deepdigits", "run the command again")],
 )
-@pytest.mark.parametrize(("fails", "said"), DENIALS)
-def test_what_is_denied_is_one_message(
-    fails: Callable[[], None],
-    said: str,
+@pytest.mark.parametrize(("fail", "expected"), FAILURES)
+def test_a_system_failure_is_reported_in_one_message(
+    fail: Callable[[], None],
+    expected: str,
     module: str,
     again: str,
     capsys: pytest.CaptureFixture[str],
@@ -78,21 +78,21 @@ def test_what_is_denied_is_one_message(
     monkeypatch.setattr(exit, "_module_run", lambda: module)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
-        exits_cleanly(fails)()
+        exits_cleanly(fail)()
     assert ended.value.code == 1
     message = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert said in message
+    assert expected in message
     assert again in message
     assert "Unknown error" not in message
 
 
-def test_a_stage_that_dvc_runs_says_how_to_restore_what_dvc_has_removed(
+def test_a_stage_run_by_dvc_says_how_to_restore_what_dvc_removed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exit, "_module_run", lambda: "pipelines.train_cnn")
     monkeypatch.setenv("DVC_STAGE", "train_cnn")
 
-    def stops(error: BaseException) -> str:
+    def message_on(error: BaseException) -> str:
         @exits_cleanly
         def main() -> None:
             raise error
@@ -102,23 +102,23 @@ def test_a_stage_that_dvc_runs_says_how_to_restore_what_dvc_has_removed(
         return " ".join(capsys.readouterr().err.replace("│", " ").split())
 
     for error in (UserError("Bad."), Terminated(), KeyboardInterrupt()):
-        said = stops(error)
-        assert "dvc checkout train_cnn; to restore its metrics, run: git checkout reports/metrics" in said
-        assert "train_cnn stopped" in said
+        message = message_on(error)
+        assert "dvc checkout train_cnn; to restore its metrics, run: git checkout reports/metrics" in message
+        assert "train_cnn stopped" in message
     monkeypatch.setattr(exit, "_module_run", lambda: "deepdigits")
     monkeypatch.delenv("DVC_STAGE")
-    assert "dvc" not in stops(Terminated())
+    assert "dvc" not in message_on(Terminated())
 
 
-def test_a_defect_of_ours_keeps_its_traceback() -> None:
+def test_a_bug_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exits_cleanly(lambda: print(1 / 0))()
 
 
-def test_a_user_without_a_home_imports_all() -> None:
+def test_a_user_without_a_home_can_import_everything() -> None:
     unknown = ["unshare", "-U", "--map-user=54321"]
     if subprocess.run([*unknown, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not let a user take another number (unshare -U)")
+        pytest.skip("this system does not let a user change their uid (unshare -U)")
     script = (
         "import pipelines.validate, pipelines.package, altair, getpass, os; assert os.path.isdir(os.environ['HOME'])"
     )

@@ -32,7 +32,7 @@ def one_hot(predicted: np.ndarray, confidence: float = 1.0) -> np.ndarray:
 
 
 def test_wilson_matches_the_published_example() -> None:
-    low, high = wilson_interval(9970, 10_000)  # 99.70 % of ten thousand
+    low, high = wilson_interval(9970, 10_000)  # 99.70% of ten thousand
     assert (round(low, 4), round(high, 4)) == (0.9957, 0.9979)
 
 
@@ -43,7 +43,7 @@ def test_wilson_contains_the_share_and_stays_in_range(successes: int, more: int)
     assert 0 <= low <= successes / trials <= high <= 1
 
 
-def test_a_report_counts_what_is_there() -> None:
+def test_a_classifier_report_matches_hand_counted_figures() -> None:
     labels = np.repeat(np.arange(10), 10)
     predicted = labels.copy()
     predicted[:5] = 6  # five zeros read as six
@@ -54,7 +54,7 @@ def test_a_report_counts_what_is_there() -> None:
     assert report.precision[6] == pytest.approx(10 / 15)
     assert report.confusion[0, 6] == 5
     assert report.scalars["min_class_recall"] == 0.5
-    assert report.scalars["ece"] == pytest.approx(0.04, abs=1e-6)  # sure at 0.91, right at 0.95
+    assert report.scalars["ece"] == pytest.approx(0.04, abs=1e-6)  # confidence 0.91, accuracy 0.95
     assert report.scalars["nll"] == pytest.approx(-(95 * np.log(0.91) + 5 * np.log(0.01)) / 100, rel=1e-5)
 
 
@@ -67,7 +67,7 @@ def test_mcnemar_of_known_counts() -> None:
     assert mcnemar(first, first).p_value == 1.0
 
 
-def test_worst_mistakes_come_most_confident_first() -> None:
+def test_the_most_confident_mistakes_come_first() -> None:
     labels = np.array([0, 1, 2, 3])
     answers = np.concatenate([one_hot(np.array([5]), 0.6), one_hot(np.array([1])), one_hot(np.array([7, 8]), 0.9)])
     assert worst_mistakes(answers, labels, 2).tolist() == [2, 3]
@@ -95,7 +95,7 @@ def test_frechet_distance_of_known_gaussians() -> None:
     assert frechet_distance(other, points) == pytest.approx(expected, rel=1e-6)
 
 
-def test_manifold_metrics_see_collapse_and_nonsense() -> None:
+def test_manifold_metrics_detect_collapse_and_nonsense() -> None:
     real, same = RNG.standard_normal((2, 400, 5))
     good = manifold_metrics(real, same, 5)
     assert min(good.precision, good.recall, good.coverage) > 0.85
@@ -108,7 +108,7 @@ def test_manifold_metrics_see_collapse_and_nonsense() -> None:
     assert (far.precision, far.recall, far.density, far.coverage) == (0, 0, 0, 0)
 
 
-def test_manifold_metrics_do_not_depend_on_the_chunk() -> None:
+def test_manifold_metrics_do_not_depend_on_the_chunk_size() -> None:
     real, fake = RNG.standard_normal((2, 1100, 4))
     whole = manifold_metrics(real, fake, 5)
     distance = np.sqrt(((fake[:, None] - real[None]) ** 2).sum(-1))
@@ -117,7 +117,7 @@ def test_manifold_metrics_do_not_depend_on_the_chunk() -> None:
     assert whole.density == pytest.approx((distance < radius).sum() / (5 * 1100))
 
 
-def test_diversity_is_zero_for_a_collapsed_class_only() -> None:
+def test_diversity_is_zero_only_for_a_collapsed_class() -> None:
     labels = np.repeat(np.arange(10), 8)
     images = RNG.integers(0, 256, (80, 28, 28)).astype(np.uint8)
     images[labels == 3] = images[labels == 3][0]

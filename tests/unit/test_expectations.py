@@ -1,4 +1,4 @@
-"""The gate, on real images: it lets good data through and names what is wrong with bad data."""
+"""The data gate, on real images: it lets good data through and names what is wrong with bad data."""
 
 from collections.abc import Callable
 
@@ -48,13 +48,13 @@ def put(images: np.ndarray, row: int, value: int) -> np.ndarray:
 
 
 def shuffled(split: Split, part: int) -> Split:
-    """The labels of every `part`-th image change places among themselves."""
+    """Permute the labels of every `part`-th image among themselves."""
     labels, rows = split.labels.copy(), np.arange(0, len(split), part)
     labels[rows] = np.random.default_rng(0).permutation(labels[rows])
     return Split(split.images, labels)
 
 
-def test_good_data_pass_and_say_so(good: Splits) -> None:
+def test_good_data_pass_and_the_report_says_so(good: Splits) -> None:
     verdict = judge(good)
     assert verdict.success, verdict.failed
     summary = verdict_summary(verdict, {"name": "digits", "sha256": "0"})
@@ -62,12 +62,12 @@ def test_good_data_pass_and_say_so(good: Splits) -> None:
     assert "20 of 20 expectations are met" in index_page(verdict, {}, "digits")
 
 
-def test_another_order_and_another_seed_pass(good: Splits) -> None:
+def test_data_in_another_order_pass(good: Splits) -> None:
     order = np.random.default_rng(3).permutation(len(good["train"]))
     assert judge({**good, "train": good["train"].take(order)}).success
 
 
-def test_the_pages_are_the_same_each_time_and_load_nothing(good: Splits) -> None:
+def test_the_pages_are_the_same_each_time_and_load_nothing_external(good: Splits) -> None:
     first, second = judge(good), judge(good)
     assert first.pages == second.pages
     for page in first.pages.values():
@@ -114,13 +114,13 @@ FAULTS: dict[str, tuple[Callable[[Splits], Splits], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_fails_the_expectation_that_is_meant_for_it(fault: str, good: Splits) -> None:
+def test_a_fault_fails_the_expectation_meant_for_it(fault: str, good: Splits) -> None:
     inject, expectation = FAULTS[fault]
     splits = inject(good)
     verdict = judge(splits)
-    hit = [outcome for outcome in verdict.failed if expectation in outcome.name]
-    assert hit, [outcome.name for outcome in verdict.failed]
-    rows = example_rows(hit[0], splits, 20)
+    matching = [outcome for outcome in verdict.failed if expectation in outcome.name]
+    assert matching, [outcome.name for outcome in verdict.failed]
+    rows = example_rows(matching[0], splits, 20)
     if fault == "a missing class":
         assert rows == []  # there is no image to show
     else:
@@ -135,7 +135,7 @@ def test_the_example_rows_are_the_faulty_images(good: Splits) -> None:
     assert outcome.observed.startswith("1 of 1797 rows violate it")
 
 
-def test_a_missing_column_fails_instead_of_passing_unseen(good: Splits) -> None:
+def test_a_missing_column_fails_instead_of_passing_unnoticed(good: Splits) -> None:
     images = image_frame(good).drop(columns="std")
     counts = expected_counts("digits", PARAMS.ingest.validation_images, None)
     frames = {

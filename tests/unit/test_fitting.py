@@ -1,4 +1,4 @@
-"""Training the detector and the segmenter: killed and resumed, it ends in the same weights."""
+"""Training the detector and the segmenter: killed and resumed, it ends with the same weights."""
 
 from __future__ import annotations
 
@@ -49,24 +49,26 @@ def train(kind: str, scenes: tuple[Scenes, Scenes], directory: Path, *extra: Cal
 
 
 @pytest.fixture(scope="module")
-def alone(scenes: tuple[Scenes, Scenes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
+def uninterrupted(scenes: tuple[Scenes, Scenes], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Fitted]:
     return {kind: train(kind, scenes, tmp_path_factory.mktemp(kind)) for kind in NETS}
 
 
 @pytest.mark.parametrize("step", [3, 12])
 @pytest.mark.parametrize("kind", NETS)
 def test_a_killed_training_resumes_to_the_same_weights(
-    kind: str, step: int, alone: dict[str, Fitted], scenes: tuple[Scenes, Scenes], tmp_path: Path
+    kind: str, step: int, uninterrupted: dict[str, Fitted], scenes: tuple[Scenes, Scenes], tmp_path: Path
 ) -> None:
     with pytest.raises(KilledError):
         train(kind, scenes, tmp_path, KillAt(step))
     resumed = train(kind, scenes, tmp_path)
-    assert equal(alone[kind].state, resumed.state)
-    assert alone[kind].history == resumed.history
+    assert equal(uninterrupted[kind].state, resumed.state)
+    assert uninterrupted[kind].history == resumed.history
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_a_network_comes_back_from_its_file(kind: str, alone: dict[str, Fitted], tmp_path: Path) -> None:
-    weights = part_of(alone[kind].state, "net.")
+def test_a_saved_network_loads_with_the_same_weights(
+    kind: str, uninterrupted: dict[str, Fitted], tmp_path: Path
+) -> None:
+    weights = part_of(uninterrupted[kind].state, "net.")
     save_network(kind, NETS[kind], weights, tmp_path / "model.safetensors")
     assert equal(dict(TASKS[kind].load(tmp_path / "model.safetensors").state_dict()), weights)

@@ -1,4 +1,4 @@
-"""A package is one thing: what is not of one training is named before it is registered, and when it is fetched."""
+"""A package is one unit: what does not come from one training is named before registration, and when it is fetched."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"
 
 
 def train(seed: int) -> None:
-    """Weights and description of a CNN."""
+    """Save the weights and the description of a CNN."""
     torch.manual_seed(seed)
     config = CnnNet(widths=(4, 4, 4, 8, 8))
     save_network("cnn", config, Cnn(config).state_dict(), weights_file("cnn"))
@@ -64,8 +64,8 @@ def flip(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A CNN, trained on nothing, packaged and registered."""
+def packaged(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An untrained CNN, packaged and registered."""
     root = tmp_path_factory.mktemp("identity")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -89,16 +89,16 @@ def made(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    shutil.copytree(made, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
+def workspace(packaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    shutil.copytree(packaged, tmp_path / "workspace")
+    monkeypatch.chdir(tmp_path / "workspace")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     forget_stores()
-    yield tmp_path / "here"
+    yield tmp_path / "workspace"
     forget_stores()
 
 
-def refused() -> str:
+def registration_error() -> str:
     with pytest.raises(UserError) as error:
         register(read_packaged(CNN, "smoke"))
     assert "Nothing was registered. Run: dvc repro" in str(error.value)
@@ -106,40 +106,40 @@ def refused() -> str:
     return str(error.value)
 
 
-def test_weights_of_another_training_are_not_registered(here: Path) -> None:
+def test_weights_of_another_training_are_not_registered(workspace: Path) -> None:
     before = file_sha256(weights_file("cnn"))[:12]
     train(1)
     now = file_sha256(weights_file("cnn"))[:12]
-    said = refused()
-    assert said.startswith(f"{FIGURES} is not about these weights")
-    assert before in said
-    assert f"models/cnn/model.safetensors is {now}" in said
+    message = registration_error()
+    assert message.startswith(f"{FIGURES} is not about these weights")
+    assert before in message
+    assert f"models/cnn/model.safetensors is {now}" in message
     evaluate()
-    assert f"models/cnn is not a complete package: package.json names weights {before}" in refused()
+    assert f"models/cnn is not a complete package: package.json names weights {before}" in registration_error()
     package()
     assert read_packaged(CNN, "smoke").weights_sha256.startswith(now)
 
 
 @pytest.mark.parametrize("name", [*FILES, "model.safetensors", CONTENTS])
-def test_a_flipped_byte_in_a_packaged_file_is_named_and_nothing_is_registered(name: str, here: Path) -> None:
+def test_a_packaged_file_with_a_flipped_byte_is_named_and_nothing_is_registered(name: str, workspace: Path) -> None:
     path = Path("models/cnn") / name
     flip(path)
     if name == CONTENTS:
         with pytest.raises(UserError, match=r"package.json|not a complete package"):
             read_packaged(CNN, "smoke")
-    elif name == "model.json":  # JSON that cannot be read is named as such
+    elif name == "model.json":  # unreadable JSON is reported as such
         with pytest.raises(UserError, match=r"models/cnn.*model.json"):
             read_packaged(CNN, "smoke")
     else:
-        assert name in refused()
+        assert name in registration_error()
 
 
-def test_figures_changed_since_packaging_are_not_registered(here: Path) -> None:
+def test_figures_changed_since_packaging_are_not_registered(workspace: Path) -> None:
     write_json(FIGURES, {**read_json(FIGURES), "cnn.test.accuracy": 0.99})
-    assert f"{FIGURES} has different figures" in refused()
+    assert f"{FIGURES} has different figures" in registration_error()
 
 
-def other_golden() -> None:
+def golden_of_other_weights() -> None:
     path = Path("models/cnn/golden.npz")
     write_npz(path, {**read_arrays(path), "weights_sha256": np.array("0" * 64)})
 
@@ -147,25 +147,27 @@ def other_golden() -> None:
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("golden.npz", other_golden),
+        ("golden.npz", golden_of_other_weights),
         ("model_card.md", lambda: write_text(CARD, "# CNN\n")),
         ("model.onnx", lambda: shutil.copy("other.onnx", "models/cnn/model.onnx")),
     ],
 )
-def test_a_file_that_names_other_weights_is_of_no_package(name: str, change: Callable[[], None], here: Path) -> None:
+def test_a_file_that_names_other_weights_does_not_belong_to_the_package(
+    name: str, change: Callable[[], None], workspace: Path
+) -> None:
     kept = Path("models/cnn/model.onnx").read_bytes()
     Path("other.onnx").write_bytes(kept.replace(file_sha256(weights_file("cnn")).encode(), b"1" * 64))
     change()
     describe_package(CNN)
-    assert f"{name} names weights" in refused()
+    assert f"{name} names weights" in registration_error()
 
 
 def fetched(folder: Path) -> RegisteredModel:
     return fetch(open_store().get_model_version("digits-cnn", "1"), folder, store_uri())
 
 
-def test_every_file_of_a_version_is_named_and_a_flipped_byte_in_it_is_found(here: Path) -> None:
-    model = fetched(here / "whole")
+def test_every_file_of_a_version_is_listed_and_a_flipped_byte_in_it_is_detected(workspace: Path) -> None:
+    model = fetched(workspace / "whole")
     assert {f"artifacts/{name}" for name in (*FILES, CONTENTS)} | {"classifier.py", "MLmodel"} < set(model.named_files)
     (root,) = Path("mlruns/artifacts").rglob("MLmodel")
     for number, path in enumerate(model.named_files):
@@ -173,36 +175,36 @@ def test_every_file_of_a_version_is_named_and_a_flipped_byte_in_it_is_found(here
         kept = stored.read_bytes()
         flip(stored)
         with pytest.raises(UserError, match=rf"digits-cnn version 1: {path} is \w+, not the one that was registered"):
-            fetched(here / f"flipped {number}")
+            fetched(workspace / f"flipped {number}")
         stored.unlink()
         with pytest.raises(UserError, match=f"{path} is missing"):
-            fetched(here / f"missing {number}")
+            fetched(workspace / f"missing {number}")
         stored.write_bytes(kept)
 
 
-def test_tags_changed_behind_the_registry_are_found(here: Path) -> None:
+def test_tags_changed_behind_the_registrys_back_are_detected(workspace: Path) -> None:
     client = open_store()
     client.set_model_version_tag("digits-cnn", "1", "model.sha256", "2" * 64)
     with pytest.raises(UserError, match=f"but the weights are {'2' * 12}"):
-        fetched(here / "one")
+        fetched(workspace / "one")
     for key in client.get_model_version("digits-cnn", "1").tags:
         if key.startswith("sha256/"):
             client.delete_model_version_tag("digits-cnn", "1", key)
     with pytest.raises(UserError, match="package.sha256"):
-        fetched(here / "two")
+        fetched(workspace / "two")
 
 
-def test_a_version_registered_before_files_were_named_is_held_against_its_package_hash(here: Path) -> None:
-    client, model = open_store(), fetched(here / "new")
+def test_a_version_registered_before_files_were_listed_is_checked_against_its_package_hash(workspace: Path) -> None:
+    client, model = open_store(), fetched(workspace / "new")
     for key in (key for key in model.tags if key.startswith("sha256/")):
         client.delete_model_version_tag("digits-cnn", "1", key)
     hashes = [model.tags["model.sha256"], *(file_sha256(model.files / name) for name in FILES)]
     client.set_model_version_tag("digits-cnn", "1", "package.sha256", sha256("".join(hashes).encode()))
-    assert fetched(here / "old").judged_by == {}
+    assert fetched(workspace / "old").judged_by == {}
     (golden,) = Path("mlruns/artifacts").rglob("golden.npz")
     flip(golden)
     with pytest.raises(UserError, match="taken together are not what was registered"):
-        fetched(here / "changed")
+        fetched(workspace / "changed")
 
 
 def member(shape: str, descr: str = "|u1", data: bytes = b"\0" * 8) -> bytes:
@@ -216,20 +218,20 @@ def archive(path: Path, data: bytes, compression: int = zipfile.ZIP_STORED) -> P
     return path
 
 
-CLAIMS = (
+CLAIMED_SHAPES = (
     "(1000000000000,)", "(1000000, 1000000, 28, 28)", "(9,)", "(7,)", "(-1,)", "(2**60,)", "(8,", "(" * 200, "8",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "data", [*map(member, CLAIMS), member("(1,)", "|O"), member("(0,)", "<U0"), b"", b"\x93NUMPY\x09\x00"]
+    "data", [*map(member, CLAIMED_SHAPES), member("(1,)", "|O"), member("(0,)", "<U0"), b"", b"\x93NUMPY\x09\x00"]
 )
-def test_arrays_that_claim_more_than_there_is_are_refused(data: bytes, tmp_path: Path) -> None:
+def test_arrays_whose_header_does_not_match_the_data_are_refused(data: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Cannot read arrays from a.npz"):
         read_arrays(archive(tmp_path / "a.npz", data))
 
 
-def test_compressed_arrays_and_no_archives_are_refused(tmp_path: Path) -> None:
+def test_compressed_arrays_and_files_that_are_not_archives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="compressed"):
         read_arrays(archive(tmp_path / "bomb.npz", member("(10000000,)", data=bytes(10**7)), zipfile.ZIP_DEFLATED))
     for name, data in {"text.npz": b"no archive", "none.npz": b""}.items():
@@ -253,7 +255,7 @@ np.savez(WHOLE, images=np.arange(12, dtype=np.uint8).reshape(3, 4), labels=np.ar
 
 def test_damaged_arrays_are_read_or_refused(tmp_path: Path) -> None:
     rng, whole = np.random.default_rng(0), np.frombuffer(WHOLE.getvalue(), np.uint8)
-    refused = 0
+    rejected = 0
     for _ in range(500):
         data = whole.copy()
         data[rng.integers(len(data), size=3)] = rng.integers(256, size=3)
@@ -261,13 +263,13 @@ def test_damaged_arrays_are_read_or_refused(tmp_path: Path) -> None:
         try:
             found = read_arrays(tmp_path / "damaged.npz")
         except UserError:
-            refused += 1
+            rejected += 1
             continue
         assert sum(array.nbytes for array in found.values()) <= len(data)
-    assert refused > 100
+    assert rejected > 100
 
 
-def test_an_answer_that_is_no_number_differs_from_everything() -> None:
+def test_nan_differs_from_everything() -> None:
     assert largest_difference(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == np.inf
     assert largest_difference(np.array([1.0, np.inf]), np.array([1.0, np.inf])) == 0
     assert largest_difference(np.array([1, 2]), np.array([1.5, 2.0])) == 0.5

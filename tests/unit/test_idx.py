@@ -13,12 +13,12 @@ images = st.integers(0, 4).flatmap(lambda n: arrays(np.uint8, (n, 3, 2)))
 
 
 @given(images)
-def test_what_was_encoded_is_parsed_back(array: np.ndarray) -> None:
+def test_parsing_reverses_encoding(array: np.ndarray) -> None:
     assert np.array_equal(parse_idx(encode_idx(array), "f", (3, 2)), array)
 
 
 @given(images, st.data())
-def test_every_cut_is_truncation(array: np.ndarray, data: st.DataObject) -> None:
+def test_every_cut_is_reported_as_truncation(array: np.ndarray, data: st.DataObject) -> None:
     whole = encode_idx(array)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(idx.IdxTruncatedError):
@@ -26,13 +26,13 @@ def test_every_cut_is_truncation(array: np.ndarray, data: st.DataObject) -> None
 
 
 @given(images, st.binary(min_size=1, max_size=9))
-def test_every_appended_byte_is_an_error(array: np.ndarray, extra: bytes) -> None:
+def test_trailing_bytes_are_an_error(array: np.ndarray, extra: bytes) -> None:
     with pytest.raises(idx.IdxTrailingBytesError, match=f"{len(extra)} byte"):
         parse_idx(encode_idx(array) + extra, "f", (3, 2))
 
 
 @given(st.binary(max_size=64))
-def test_arbitrary_bytes_parse_or_are_refused_by_name(data: bytes) -> None:
+def test_arbitrary_bytes_are_parsed_or_refused_with_the_file_name(data: bytes) -> None:
     try:
         assert parse_idx(data, "f").ndim == 1
     except idx.IdxError as error:

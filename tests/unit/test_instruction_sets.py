@@ -1,6 +1,6 @@
-"""How far results move between instruction sets, as between processors: docs/reliability.md states these bounds.
+"""How much results differ between instruction sets, as between processors; docs/reliability.md states the bounds.
 
-A processor without AVX-512 is imitated by the switches of PyTorch's own kernels, of oneDNN, of MKL, of NumPy and its
+A processor without AVX-512 is emulated by the switches of PyTorch's own kernels, of oneDNN, of MKL, of NumPy and its
 OpenBLAS, and of the C library.
 """
 
@@ -78,10 +78,12 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_results_of_an_instruction_set(name: str, native: dict[str, np.ndarray], tmp_path: Path) -> None:
+def test_results_differ_little_between_instruction_sets(
+    name: str, native: dict[str, np.ndarray], tmp_path: Path
+) -> None:
     first = run_with(SETS[name], tmp_path / "first")
     if name != "native" and str(first["capability"]) == str(native["capability"]):
-        pytest.skip(f"this processor has no other instruction set than {first['capability']}")
+        pytest.skip(f"this processor has no instruction set besides {first['capability']}")
     assert all(first[part.name].tobytes() == native[part.name].tobytes() for part in fields(Scenes))
     for kind in ("cnn", "rnn"):
         answers = np.abs(first[f"{kind}_untrained"] - native[f"{kind}_untrained"]).max()

@@ -1,4 +1,4 @@
-"""The commit that runs are tagged with, read by real git; where git does not tell it, that is said."""
+"""The commit that runs are tagged with, read by real git; if git does not reveal it, a message says so."""
 
 import os
 import subprocess
@@ -27,16 +27,16 @@ def head(repository: Path) -> str:
     return git(repository, "rev-parse", "HEAD").decode().strip()
 
 
-def test_the_state_is_that_of_the_working_directory(repository: Path) -> None:
+def test_git_state_describes_the_working_directory(repository: Path) -> None:
     assert git_state() == (head(repository), False)
     (repository / "new.py").touch()
     assert git_state() == (head(repository), True)
 
 
-def test_what_git_has_set_for_another_repository_changes_nothing(
+def test_git_variables_for_another_repository_are_ignored(
     repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a hook, an alias or `git rebase --exec`: every variable that git itself calls local to a repository."""
+    """As in a hook, an alias or `git rebase --exec`: every variable that git itself lists as local to a repository."""
     other = tmp_path_factory.mktemp("other")
     git(other, "init", "--quiet")
     expected = head(repository)
@@ -52,12 +52,12 @@ def nothing_committed(root: Path) -> None:
     git(root, "init", "--quiet")
 
 
-def a_folder_inside(root: Path) -> None:
+def inside_a_subfolder(root: Path) -> None:
     (root / "inner").mkdir()
     os.chdir(root / "inner")
 
 
-def owned_by_another(root: Path) -> None:
+def owned_by_another_user(root: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can give files away")
     os.chown(root, 12345, 12345)
@@ -65,24 +65,24 @@ def owned_by_another(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         (nothing_committed, "HEAD"),
-        (a_folder_inside, "is a subdirectory of a git repository, not its root"),
-        (owned_by_another, "git config --global --add safe.directory"),
+        (inside_a_subfolder, "is a subdirectory of a git repository, not its root"),
+        (owned_by_another_user, "git config --global --add safe.directory"),
     ],
 )
-def test_a_repository_whose_commit_git_does_not_tell_is_said_once(
-    change: Callable[[Path], None], said: str, repository: Path, capsys: pytest.CaptureFixture[str]
+def test_a_repository_whose_commit_git_does_not_reveal_is_reported_once(
+    change: Callable[[Path], None], expected: str, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     change(repository)
     assert git_state() == git_state() == ("unknown", True)
     message = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert said in message
+    assert expected in message
     assert message.count("tagged `git.commit: unknown`") == 1
 
 
-def test_outside_a_repository_nothing_is_said(
+def test_nothing_is_reported_outside_a_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A process that still runs is never taken for one that is gone, nor another one for it."""
+"""A process that is still running is never taken for gone, and another process is never taken for it."""
 
 import os
 import socket
@@ -13,13 +13,15 @@ from deepdigits.ops import processes
 from deepdigits.ops.processes import process_identity, state
 from tests.conftest import ROOT
 
-SAY = "import sys; from deepdigits.ops.processes import process_identity; print(process_identity(), flush=True)"
+PRINT_IDENTITY = (
+    "import sys; from deepdigits.ops.processes import process_identity; print(process_identity(), flush=True)"
+)
 
 
-def other_process(*, before: list[str] | None = None) -> tuple[subprocess.Popen[str], str]:
-    """A process that waits for the end of its standard input, and its identity."""
+def other_process(*, prefix: list[str] | None = None) -> tuple[subprocess.Popen[str], str]:
+    """A process that waits until its standard input closes, and its identity."""
     process = subprocess.Popen(
-        [*(before or []), sys.executable, "-c", f"{SAY}; sys.stdin.read()"],
+        [*(prefix or []), sys.executable, "-c", f"{PRINT_IDENTITY}; sys.stdin.read()"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "src"},
         stdin=subprocess.PIPE,
@@ -51,22 +53,22 @@ def test_a_process_is_alive_until_it_ends() -> None:
     assert state(identity) == "gone"
 
 
-def test_a_pid_that_is_used_again_is_another_process() -> None:
+def test_a_reused_pid_is_another_process() -> None:
     assert state(with_part(process_identity(), 2, "1")) == "gone"
 
 
 @pytest.mark.parametrize(("part", "value"), [(0, "elsewhere"), (4, "1")], ids=["host", "container"])
-def test_of_another_host_or_container_nothing_is_known(part: int, value: str) -> None:
-    identity = with_part(process_identity(), 1, "4194305")  # no such pid here
+def test_a_process_on_another_host_or_in_another_container_is_unknown(part: int, value: str) -> None:
+    identity = with_part(process_identity(), 1, "4194305")  # no process here has this pid
     assert state(identity) == "gone"
     assert state(with_part(identity, part, value)) == "unknown"
 
 
-def test_a_container_that_shares_the_host_name_is_told_apart() -> None:
-    alone = ["unshare", "-Urpf", "--mount-proc"]
-    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not let a user have process ids of its own (unshare -Urpf)")
-    process, identity = other_process(before=alone)
+def test_a_container_with_the_same_host_name_is_told_apart() -> None:
+    isolated = ["unshare", "-Urpf", "--mount-proc"]
+    if subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("this system does not let a user create a pid namespace (unshare -Urpf)")
+    process, identity = other_process(prefix=isolated)
     try:
         assert identity.split(":")[:2] == [socket.gethostname(), "1"]
         assert state(identity) == "unknown"
@@ -74,7 +76,7 @@ def test_a_container_that_shares_the_host_name_is_told_apart() -> None:
         process.communicate("")
 
 
-def test_after_a_reboot_what_ran_before_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_from_before_a_reboot_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_place", lambda: ["before", processes.HOSTS_OWN_NAMESPACE, "machine"])
     before = process_identity()
     monkeypatch.setattr(processes, "_place", lambda: ["after", processes.HOSTS_OWN_NAMESPACE, "machine"])
@@ -85,7 +87,7 @@ def test_after_a_reboot_what_ran_before_is_gone(monkeypatch: pytest.MonkeyPatch)
     assert state(before) == "unknown"
 
 
-def test_an_older_identity_is_gone_only_if_nothing_has_its_pid() -> None:
+def test_an_identity_in_the_old_format_is_gone_only_if_no_process_has_its_pid() -> None:
     host = socket.gethostname()
     assert state(f"{host}:4194305") == "gone"
     assert state(f"{host}:{os.getpid()}") == "unknown"
@@ -93,5 +95,5 @@ def test_an_older_identity_is_gone_only_if_nothing_has_its_pid() -> None:
 
 
 @pytest.mark.parametrize("identity", ["", ":", "a", "a:b", "a:1:2", "::::::", f"{socket.gethostname()}:-1:::::"])
-def test_what_cannot_be_read_is_unknown(identity: str) -> None:
+def test_a_malformed_identity_is_unknown(identity: str) -> None:
     assert state(identity) == "unknown"

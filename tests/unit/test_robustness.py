@@ -1,4 +1,4 @@
-"""What `evaluate` judges beyond accuracy: corruptions, attacks, refusals, temperature, explanations."""
+"""What `evaluate` measures beyond accuracy: corruptions, attacks, refusals, temperature, explanations."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_a_corruption_changes_images_and_equal_seeds_give_equal_ones(name: str, digits_train: Split) -> None:
+def test_a_corruption_changes_every_image_and_is_reproducible_by_seed(name: str, digits_train: Split) -> None:
     images = digits_train.images[:40]
     before = images.copy()
     once, again = corrupt(images, name, 3), corrupt(images, name, 3)
@@ -39,14 +39,14 @@ RANDOM = [name for name in CORRUPTIONS if name not in ("scale", "brightness", "s
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_every_image_draws_its_own(name: str, digits_train: Split) -> None:
+def test_every_image_gets_its_own_random_corruption(name: str, digits_train: Split) -> None:
     same = np.repeat(digits_train.images[:1], 12, axis=0)
     out = corrupt(same, name, 0)
     assert len(np.unique(out.reshape(12, -1), axis=0)) > 1
     assert not np.array_equal(out, corrupt(same, name, 1))
 
 
-def test_corruptions_do_what_their_definitions_say() -> None:
+def test_corruptions_follow_their_definitions() -> None:
     empty, dot = np.zeros((400, 28, 28), np.uint8), np.zeros((400, 28, 28), np.uint8)
     dot[:, 14, 14] = 255
     assert (corrupt(empty, "brightness", 0) == 128).all()
@@ -64,7 +64,7 @@ def test_corruptions_do_what_their_definitions_say() -> None:
     assert (corrupt(empty, "zigzag", 0)[:, :, :1] == 0).all()
 
 
-def test_rotation_and_scale_move_a_point_as_geometry_says() -> None:
+def test_rotation_and_scaling_move_a_point_as_geometry_predicts() -> None:
     dot = np.zeros((50, 28, 28), np.uint8)
     dot[:, 13:15, 23:25] = 255  # ten pixels right of the centre
     rows, columns = np.mgrid[:28, :28]
@@ -79,7 +79,7 @@ def test_rotation_and_scale_move_a_point_as_geometry_says() -> None:
     assert np.allclose(centre(corrupt(dot, "scale", 0).astype(float)), [7, 0], atol=0.25)
 
 
-def test_corrupted_accuracy_asks_about_every_corruption(digits_train: Split) -> None:
+def test_corrupted_accuracy_covers_every_corruption(digits_train: Split) -> None:
     always = np.tile(np.eye(10, dtype=np.float32)[3], (50, 1))
     found = corrupted_accuracy(lambda _: always, digits_train.images[:50], digits_train.labels[:50], 0)
     share = float((digits_train.labels[:50] == 3).mean())
@@ -87,14 +87,14 @@ def test_corrupted_accuracy_asks_about_every_corruption(digits_train: Split) -> 
 
 
 class Linear(nn.Module):
-    """Scores whose gradient is known: the mean of the upper against that of the lower half."""
+    """Scores with a known gradient: the mean of the upper half against that of the lower half."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         upper, lower = images[:, 0, :14].mean((1, 2)), images[:, 0, 14:].mean((1, 2))
         return torch.stack([upper, lower, *[upper * 0 - 9] * 8], dim=1)
 
 
-def test_fgsm_turns_exactly_the_images_within_reach() -> None:
+def test_fgsm_flips_exactly_the_images_within_reach() -> None:
     images = np.zeros((2, 28, 28), np.uint8)
     images[0, :14], images[1, :14] = 51, 153  # 0.2 and 0.6; the attack lowers the upper half and raises the lower
     found = fgsm_accuracy(Linear(), images, np.zeros(2, np.int64), (0.0, 0.09, 0.11, 0.29, 0.31))
@@ -113,23 +113,25 @@ def test_selective_accuracy_of_known_answers() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0.2, 5))
-def test_the_temperature_of_scaled_logits_is_found(temperature: float) -> None:
+def test_the_temperature_of_scaled_logits_is_recovered(temperature: float) -> None:
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (4000, 10))
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = (chances.cumsum(axis=1) > rng.random((4000, 1))).argmax(axis=1)  # drawn as confident as the logits say
+    labels = (chances.cumsum(axis=1) > rng.random((4000, 1))).argmax(
+        axis=1
+    )  # drawn from the probabilities that the logits give
     assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.08)
 
 
 @settings(deadline=None, max_examples=20)
 @given(st.floats(0.3, 3))
-def test_the_temperature_can_be_taken_out_again(temperature: float) -> None:
+def test_the_temperature_can_be_removed_again(temperature: float) -> None:
     logits = torch.from_numpy(RNG.normal(0, 2, (20, 10)))
     scaled = (logits / temperature).softmax(dim=1).float().numpy()
     assert np.allclose(without_temperature(scaled, temperature), logits.softmax(dim=1).numpy(), atol=1e-5)
 
 
-def test_a_label_is_contradicted_only_by_all_and_surely() -> None:
+def test_a_label_is_contradicted_only_if_all_models_confidently_disagree() -> None:
     labels = np.array([0, 0, 0, 1])
     sure, unsure = (np.tile(one, (4, 1)) for one in (np.eye(10)[1] * 0.95, np.eye(10)[1] * 0.6))
     mixed = sure.copy()
@@ -138,7 +140,7 @@ def test_a_label_is_contradicted_only_by_all_and_surely() -> None:
     assert contradicted([sure, unsure], labels, 0.9).tolist() == []
 
 
-def test_occlusion_finds_what_the_answer_hangs_on() -> None:
+def test_occlusion_finds_what_the_answer_depends_on() -> None:
     image = np.zeros((28, 28), np.uint8)
     image[4:9, 10:15] = 255
     found = occlusion(Linear(), image, 0)
@@ -147,7 +149,7 @@ def test_occlusion_finds_what_the_answer_hangs_on() -> None:
     assert found[20:].max() == pytest.approx(0, abs=1e-7)
 
 
-def test_the_belief_after_each_row_sees_these_rows_alone() -> None:
+def test_probabilities_after_each_row_depend_only_on_the_rows_so_far() -> None:
     image = RNG.integers(0, 256, (28, 28)).astype(np.uint8)
     other = image.copy()
     other[10:] = 0
@@ -157,14 +159,14 @@ def test_the_belief_after_each_row_sees_these_rows_alone() -> None:
     assert not np.array_equal(one[20], two[20])
 
 
-def test_local_contrast_forgets_brightness_and_scale() -> None:
+def test_local_contrast_ignores_brightness_and_scale() -> None:
     images = torch.rand(4, 1, 28, 28)
     plain = local_contrast(images)
     assert torch.allclose(local_contrast(images + 0.5), plain, atol=1e-4)
     assert torch.allclose(local_contrast(images * 3), plain, atol=0.2)
 
 
-def test_local_contrast_takes_off_the_mean_of_the_pixels_near_within_the_image() -> None:
+def test_local_contrast_subtracts_the_mean_of_nearby_pixels_within_the_image() -> None:
     images = torch.rand(4, 1, 28, 28)
     near = F.avg_pool2d(images, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
     expected = (images - near) / ((images - near).std(dim=(2, 3), keepdim=True) + 0.02)

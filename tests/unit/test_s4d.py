@@ -1,4 +1,4 @@
-"""The pixel-by-pixel network: its two-level scan equals the recurrence it stands for, step by step."""
+"""The pixel-by-pixel network: its two-level scan equals the step-by-step recurrence that it stands for."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def step_by_step(module: DiagonalRecurrence, sequence: Tensor) -> Tensor:
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(1, 12), st.integers(0, 2**31))
-def test_the_scan_is_the_recurrence(channels: int, count: int, side: int, seed: int) -> None:
+def test_the_scan_equals_the_recurrence(channels: int, count: int, side: int, seed: int) -> None:
     torch.manual_seed(seed)
     module = DiagonalRecurrence(channels)
     sequence = torch.randn(channels, count, side * side)
@@ -46,7 +46,7 @@ def test_the_network_never_looks_ahead() -> None:
     assert not torch.allclose(module(one)[:, :, 400:], module(two)[:, :, 400:], atol=1e-3)
 
 
-def test_a_pixel_is_remembered_to_the_end() -> None:
+def test_early_pixels_still_influence_the_answer() -> None:
     torch.manual_seed(0)
     image = torch.rand(1, 1, 28, 28).requires_grad_()
     PixelRnn(NET)(image)[0, 0].backward()

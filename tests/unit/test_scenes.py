@@ -1,4 +1,4 @@
-"""Scenes composed of digits: exact boxes and masks, the same whatever else is drawn; and their gate."""
+"""Scenes composed of digits: exact boxes and masks, whatever else is drawn with them; and the gate that checks them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def scenes(origins: dict[str, Split]) -> dict[str, Scenes]:
     return {name: compose(split, COUNT, LOOK, [1, number]) for number, (name, split) in enumerate(origins.items())}
 
 
-def test_boxes_are_those_of_the_masks_and_keep_the_stated_overlap(scenes: dict[str, Scenes]) -> None:
+def test_boxes_match_the_masks_and_respect_the_overlap_limit(scenes: dict[str, Scenes]) -> None:
     for one in scenes.values():
         boxes, areas = mask_boxes(one)
         assert (boxes == one.boxes).all()
@@ -77,14 +77,14 @@ def test_a_scene_does_not_depend_on_the_scenes_drawn_with_it(
     assert (other.images != few.images).any()
 
 
-def test_scenes_are_the_same_bytes_on_every_processor(scenes: dict[str, Scenes]) -> None:
-    """The hash is from an AMD EPYC; turned by PyTorch, scenes had other bytes there than on a Xeon."""
+def test_scenes_have_the_same_bytes_on_every_processor(scenes: dict[str, Scenes]) -> None:
+    """The hash is from an AMD EPYC. When PyTorch rotated the digits, scenes had other bytes there than on a Xeon."""
     origin = dict.fromkeys(("name", "title", "source", "sha256"), "digits")
     content = describe_scenes(origin, scenes)["sha256"]
     assert content == "fea6b1ffeb7f05541c18f03f2c78587784c55418ac100e8248f830efeb29e0aa"
 
 
-def test_where_digits_overlap_the_uppermost_counts_and_both_masks_are_kept(scenes: dict[str, Scenes]) -> None:
+def test_overlapping_digits_keep_both_masks_and_the_topmost_sets_the_class(scenes: dict[str, Scenes]) -> None:
     one = scenes["train"]
     shared = (one.instances & (one.instances - 1) != 0) & (one.instances > 0)
     assert shared.any()
@@ -95,12 +95,17 @@ def test_where_digits_overlap_the_uppermost_counts_and_both_masks_are_kept(scene
 
 
 @settings(max_examples=20, deadline=None)
-@given(most=st.integers(1, 20), size=st.sampled_from([84, 128]), overlap=st.floats(0, 0.5), seed=st.integers(0, 10**6))
-def test_any_look_gives_true_boxes(most: int, size: int, overlap: float, seed: int) -> None:
+@given(
+    max_digits=st.integers(1, 20),
+    size=st.sampled_from([84, 128]),
+    overlap=st.floats(0, 0.5),
+    seed=st.integers(0, 10**6),
+)
+def test_boxes_are_exact_for_any_style(max_digits: int, size: int, overlap: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     images = np.zeros((4, 28, 28), np.uint8)
     images[:, 6:22, 8:20] = rng.integers(150, 256, (4, 16, 12))
-    changes = {"size": size, "digits": Digits(least=1, most=most), "max_overlap": overlap}
+    changes = {"size": size, "digits": Digits(least=1, most=max_digits), "max_overlap": overlap}
     one = compose(Split(images, np.arange(4)), 3, LOOK.model_copy(update=changes), [seed])
     boxes, _ = mask_boxes(one)
     assert (boxes == one.boxes).all()
@@ -109,17 +114,17 @@ def test_any_look_gives_true_boxes(most: int, size: int, overlap: float, seed: i
     assert ((one.semantic > 0) == (one.instances > 0)).all()
 
 
-def test_targets_hold_every_digit_once(scenes: dict[str, Scenes]) -> None:
+def test_targets_contain_every_digit_once(scenes: dict[str, Scenes]) -> None:
     one = scenes["test"]
     targets = detection_targets(one)
-    there = targets[..., 0] >= 0
-    assert there.sum() == len(one.labels)
-    assert (targets[there][:, 0] == one.labels).all()
-    assert (targets[there][:, 1:] == one.boxes).all()
-    assert (targets[~there] == -1).all()
+    present = targets[..., 0] >= 0
+    assert present.sum() == len(one.labels)
+    assert (targets[present][:, 0] == one.labels).all()
+    assert (targets[present][:, 1:] == one.boxes).all()
+    assert (targets[~present] == -1).all()
 
 
-def test_scenes_are_stored_as_they_are(scenes: dict[str, Scenes], tmp_path: Path) -> None:
+def test_scenes_round_trip_through_files_and_errors_say_what_to_run(scenes: dict[str, Scenes], tmp_path: Path) -> None:
     save_scenes(scenes["test"], tmp_path / "a.npz")
     save_scenes(load_scenes(tmp_path / "a.npz"), tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -130,7 +135,7 @@ def test_scenes_are_stored_as_they_are(scenes: dict[str, Scenes], tmp_path: Path
         load_scenes(tmp_path / "none.npz")
 
 
-def test_the_manifest_names_the_content(scenes: dict[str, Scenes]) -> None:
+def test_the_manifest_hash_depends_on_the_content(scenes: dict[str, Scenes]) -> None:
     manifest = {"name": "digits", "title": "digits", "source": "here", "sha256": "0"}
     described = describe_scenes(manifest, scenes)
     boxes = scenes["test"].boxes.copy()
@@ -140,7 +145,7 @@ def test_the_manifest_names_the_content(scenes: dict[str, Scenes]) -> None:
     assert described["splits"]["train"] == moved["splits"]["train"]
 
 
-def verdict_on(scenes: dict[str, Scenes], origins: dict[str, Split]) -> list[str]:
+def failed_expectations(scenes: dict[str, Scenes], origins: dict[str, Split]) -> list[str]:
     styles = dict.fromkeys(scenes, LOOK)
     frames = {
         "digits": digit_frame(scenes, origins, styles),
@@ -151,7 +156,7 @@ def verdict_on(scenes: dict[str, Scenes], origins: dict[str, Split]) -> list[str
 
 
 def test_composed_scenes_pass(scenes: dict[str, Scenes], origins: dict[str, Split]) -> None:
-    assert verdict_on(scenes, origins) == []
+    assert failed_expectations(scenes, origins) == []
 
 
 def changed(name: str, change: Callable[[np.ndarray], None]) -> Callable[[Scenes], Scenes]:
@@ -172,36 +177,36 @@ def one_label(one: Scenes) -> Scenes:
 
 
 FAULTS = {
-    "a box moved": (changed("boxes", put((0, 0), 1)), "every box is the tightest one around the digit's mask"),
-    "a box out of the scene": (changed("boxes", put((0, 2), 90)), "every box lies inside its scene"),
-    "a label that is no digit": (changed("labels", put(0, 10)), "every digit in a scene is one of 0 to 9"),
-    "labels exchanged": (
+    "a moved box": (changed("boxes", put((0, 0), 1)), "every box is the tightest one around the digit's mask"),
+    "a box outside the scene": (changed("boxes", put((0, 2), 90)), "every box lies inside its scene"),
+    "a label that is not a digit": (changed("labels", put(0, 10)), "every digit in a scene is one of 0 to 9"),
+    "labels swapped": (
         changed("labels", lambda labels: labels.__setitem__(slice(None), np.roll(labels, 1))),
         "every digit has the label of the image it was made from",
     ),
-    "a mask lost": (changed("instances", put(0, 0)), "every digit has a mask (12 pixels or more)"),
-    "semantic masks lost": (
+    "a missing mask": (changed("instances", put(0, 0)), "every digit has a mask (12 pixels or more)"),
+    "missing semantic masks": (
         changed("semantic", put(0, 0)),
         "semantic and instance masks agree where there are digits",
     ),
     "a blank scene": (changed("images", put(0, 0)), "no scene is blank (pixel deviation of 3 or more)"),
-    "a scene twice": (
+    "a duplicate scene": (
         changed("images", lambda images: images.__setitem__(0, images[1])),
         "no scene appears twice",
     ),
-    "one digit alone": (one_label, "no digit dominates a split's scenes"),
+    "only one digit": (one_label, "no digit dominates a split's scenes"),
     "two boxes in one place": (
         lambda one: replace(one, boxes=np.concatenate([one.boxes[:1], one.boxes[:1], one.boxes[2:]])),
         "no two boxes of a scene overlap by more than is allowed",
     ),
-    "scenes missing": (
-        lambda one: compose_less(one),
+    "a missing scene": (
+        lambda one: without_last_scene(one),
         "every split has its expected number of scenes",
     ),
 }
 
 
-def compose_less(one: Scenes) -> Scenes:
+def without_last_scene(one: Scenes) -> Scenes:
     kept = one.scene < COUNT - 1
     arrays = {name: getattr(one, name)[kept] for name in ("scene", "boxes", "labels", "sources")}
     return Scenes(one.images[:-1], one.semantic[:-1], one.instances[:-1], **arrays)
@@ -209,13 +214,13 @@ def compose_less(one: Scenes) -> Scenes:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_in_scenes_is_named(name: str, scenes: dict[str, Scenes], origins: dict[str, Split]) -> None:
-    change, said = FAULTS[name]
-    faulty = {**scenes, "train": change(first_with_two_digits_first(scenes["train"]))}
-    assert said in verdict_on(faulty, origins)
+    change, expected = FAULTS[name]
+    faulty = {**scenes, "train": change(fullest_scene_first(scenes["train"]))}
+    assert expected in failed_expectations(faulty, origins)
 
 
-def first_with_two_digits_first(one: Scenes) -> Scenes:
-    """So that the first two boxes are of one scene."""
+def fullest_scene_first(one: Scenes) -> Scenes:
+    """Scenes sorted by their number of digits, so that the first two boxes belong to one scene."""
     rows = np.argsort(-np.bincount(one.scene, minlength=COUNT), kind="stable")
     order = np.concatenate([np.flatnonzero(one.scene == row) for row in rows])
     place = np.empty(COUNT, np.int64)
@@ -230,8 +235,8 @@ def test_a_test_digit_in_the_training_scenes_is_named(digits: tuple[Split, Split
     leaky = Split(np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels]))
     origins = {"train": leaky, "test": test}
     scenes = {name: compose(split, COUNT, LOOK, [3]) for name, split in origins.items()}
-    assert any("a test digit in train" in name for name in verdict_on(scenes, origins))
+    assert any("a test digit in train" in name for name in failed_expectations(scenes, origins))
 
 
-def test_numbers_count_within_each_scene() -> None:
+def test_digits_are_numbered_within_each_scene() -> None:
     assert numbers_in_scene(np.array([0, 0, 2, 2, 2, 5])).tolist() == [0, 1, 0, 1, 2, 0]

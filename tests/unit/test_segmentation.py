@@ -27,10 +27,10 @@ def scenes(digits: tuple[Split, Split]) -> Scenes:
     return compose(digits[1], 60, LOOK, [5])
 
 
-def test_iou_by_hand() -> None:
-    there, found = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4), np.uint8)
-    there[0, :2], found[0, 1:3] = 3, 3  # 4 pixels shared, 12 in either
-    confusion = confusions(there, found)
+def test_iou_matches_a_hand_computed_value() -> None:
+    truth, found = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4), np.uint8)
+    truth[0, :2], found[0, 1:3] = 3, 3  # 4 pixels shared, 12 in either
+    confusion = confusions(truth, found)
     assert confusion.shape == (2, 11, 11)
     assert confusion.sum() == 32
     by_class = iou_by_class(confusion.sum(axis=0))
@@ -39,11 +39,11 @@ def test_iou_by_hand() -> None:
     assert mean_iou(confusion.sum(axis=0)) == pytest.approx(4 / 12)
 
 
-def test_the_right_masks_score_one_and_shifted_ones_less(scenes: Scenes) -> None:
+def test_correct_masks_score_one_and_shifted_ones_less(scenes: Scenes) -> None:
     right = segmentation_measures(scenes, scenes.semantic)
     assert right["miou"] == right["boundary_f1"] == right["pixel_accuracy"] == right["miou_overlap"] == 1
     shifted = segmentation_measures(scenes, np.roll(scenes.semantic, 1, axis=2))
-    assert shifted["boundary_f1"] == pytest.approx(1, abs=0.02), "a pixel is within the tolerance"
+    assert shifted["boundary_f1"] == pytest.approx(1, abs=0.02), "one pixel is within the tolerance"
     assert shifted["miou"] < 0.75
     far = boundary_f1(scenes.semantic, np.roll(scenes.semantic, 6, axis=2))
     assert (far < 0.7).all()
@@ -57,7 +57,7 @@ def test_overlaps_are_where_two_digits_have_ink() -> None:
     assert found.sum() == 25
 
 
-def test_the_loss_is_cross_entropy_and_the_log_of_each_digit_s_dice() -> None:
+def test_the_loss_combines_cross_entropy_with_the_log_dice_of_each_digit() -> None:
     torch.manual_seed(0)
     logits, semantic = torch.randn(3, 11, 5, 6), torch.randint(0, 11, (3, 5, 6))
     found, wanted = logits.softmax(dim=1).movedim(1, 3).flatten(0, 2), F.one_hot(semantic, 11).flatten(0, 2)
@@ -66,7 +66,7 @@ def test_the_loss_is_cross_entropy_and_the_log_of_each_digit_s_dice() -> None:
     assert torch.allclose(segmentation_loss(logits, semantic), expected)
 
 
-def test_the_loss_falls_and_the_answer_has_the_scene_s_shape(scenes: Scenes) -> None:
+def test_the_loss_falls_and_the_answer_has_the_shape_of_the_scene(scenes: Scenes) -> None:
     torch.manual_seed(0)
     net = Segmenter(SegmenterNet(widths=(4, 8, 8, 8)))
     images = torch.from_numpy(scenes.images[:16]).unsqueeze(1).float() / 255

@@ -24,7 +24,7 @@ EXPECTED = {"file": sha256(CONTENT)}
 
 
 class Mirror(ThreadingHTTPServer):
-    """Answers each request with the next of `answers` (status, body), the last one for ever."""
+    """Answers each request with the next of `answers` (status, body), and repeats the last one for ever."""
 
     def __init__(self, answers: list[tuple[int, bytes]]):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.ended.wait(20)
             return
         self.send_response(status)
-        promised = len(body) if status != 206 else 2 * len(body)  # 206 here: promise twice what is sent
+        promised = len(body) if status != 206 else 2 * len(body)  # here, 206 means: promise twice what is sent
         self.send_header("Content-Length", str(promised))
         for header in self.server.headers.items():
             self.send_header(*header)
@@ -99,7 +99,7 @@ def test_a_folder_serves_plain_and_compressed_files(tmp_path: Path, downloader: 
     ],
     ids=["not compressed", "decompressed in transfer", "compressed twice"],
 )
-def test_what_counts_are_the_bytes_not_how_they_came(
+def test_only_the_decoded_bytes_count_not_how_they_were_sent(
     body: bytes, headers: dict[str, str], downloader: Downloader, mirror
 ) -> None:
     server = mirror((200, body))
@@ -109,31 +109,31 @@ def test_what_counts_are_the_bytes_not_how_they_came(
     assert server.requests == 1
 
 
-def test_a_file_in_a_folder_may_be_decompressed_under_its_old_name(tmp_path: Path, downloader: Downloader) -> None:
+def test_a_decompressed_file_in_a_folder_may_keep_its_gz_name(tmp_path: Path, downloader: Downloader) -> None:
     (tmp_path / "file.gz").write_bytes(CONTENT)
     assert fetch_all([str(tmp_path)], downloader, EXPECTED)["file"].data == CONTENT
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_an_own_mirror_that_refuses_is_an_error(status: int, downloader: Downloader, mirror) -> None:
+def test_a_refusal_by_the_users_own_mirror_is_an_error(status: int, downloader: Downloader, mirror) -> None:
     own, good = mirror((status, b"")), mirror((200, gzip.compress(CONTENT)))
     address = own.url.replace("//", "//me:pass%2Fword@") + "/private-folder"
     with pytest.raises(Refused, match=f"MNIST_MIRROR: .*answered {status} .* for file.gz.*Check its login") as caught:
         fetch_all([good.url], downloader, EXPECTED, own=address)
-    assert own.requests == 1, "a login is not tried again and again"
+    assert own.requests == 1, "a refused login must not be retried"
     assert good.requests == 0
     assert "pass%2Fword" not in str(caught.value)
     assert own.url.removeprefix("http://") in str(caught.value)
-    assert fetch_all([own.url, good.url], downloader, EXPECTED)["file"].mirror == good.url  # one of many is passed over
+    assert fetch_all([own.url, good.url], downloader, EXPECTED)["file"].mirror == good.url  # one of several is skipped
 
 
-def test_an_own_mirror_with_wrong_bytes_is_an_error(downloader: Downloader, mirror) -> None:
+def test_wrong_bytes_from_the_users_own_mirror_are_an_error(downloader: Downloader, mirror) -> None:
     own, good = mirror((200, b"<!doctype html><p>Please log in")), mirror((200, gzip.compress(CONTENT)))
     with pytest.raises(WrongBytes, match="file.gz from http://.*not a gzip file.*doctype"):
         fetch_all([good.url], downloader, EXPECTED, own=own.url)
 
 
-def test_an_own_mirror_that_is_down_is_no_reason_for_other_data(
+def test_no_fallback_data_are_used_when_the_users_own_mirror_is_down(
     downloader: Downloader, mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     own, good = mirror((503, b"")), mirror((200, gzip.compress(CONTENT)))
@@ -148,7 +148,7 @@ def test_an_own_mirror_that_is_down_is_no_reason_for_other_data(
     assert get_images(config)[0] == "digits"
 
 
-def test_an_own_mirror_may_have_a_login_a_query_and_a_space(
+def test_the_users_own_mirror_may_have_a_login_a_query_and_a_space(
     downloader: Downloader, mirror, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pooch.get_logger().handlers[0], "stream", sys.stderr)
@@ -157,20 +157,20 @@ def test_an_own_mirror_may_have_a_login_a_query_and_a_space(
     assert address
     fetch_all([], downloader, EXPECTED, own=address)
     assert own.paths == ["/my%20data/file.gz?token=abcdef"]
-    said = capfd.readouterr().err
-    assert "file.gz" in said
-    assert "pass%2Fword" not in said
-    assert "abcdef" not in said
+    printed = capfd.readouterr().err
+    assert "file.gz" in printed
+    assert "pass%2Fword" not in printed
+    assert "abcdef" not in printed
 
 
-def test_an_own_mirror_may_be_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_mirror_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert own_mirror(" ~/my data ") == str(tmp_path / "my data")
     assert own_mirror("  ") is None
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "expected"),
     [
         ("ftp://me:secret@mirror.example/x", "neither a folder nor"),
         ("http://me:secret/9@mirror.example/x", "write / as %2F"),
@@ -178,26 +178,26 @@ def test_an_own_mirror_may_be_below_the_home_folder(tmp_path: Path, monkeypatch:
         ("http://[secret", "is ambiguous"),
     ],
 )
-def test_an_own_mirror_that_cannot_be_read_is_named_without_its_login(setting: str, said: str) -> None:
-    with pytest.raises(UserError, match=said) as caught:
+def test_an_invalid_mirror_address_is_reported_without_its_login(setting: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected) as caught:
         own_mirror(setting)
     assert "secret" not in str(caught.value)
     assert "cret" not in str(caught.value)
 
 
-def test_a_damaged_file_in_a_folder_is_never_passed_over(tmp_path: Path, downloader: Downloader, mirror) -> None:
+def test_a_damaged_file_in_a_folder_is_never_skipped(tmp_path: Path, downloader: Downloader, mirror) -> None:
     (tmp_path / "file").write_bytes(CONTENT + b"x")
     good = mirror((200, gzip.compress(CONTENT)))
     with pytest.raises(WrongBytes, match=f"file: SHA-256 .* is {sha256(CONTENT + b'x')}, expected {EXPECTED['file']}"):
         fetch_all([str(tmp_path), good.url], downloader, EXPECTED)
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path, downloader: Downloader) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path, downloader: Downloader) -> None:
     with pytest.raises(UserError, match="MNIST_MIRROR.*is not a folder"):
         fetch_all([str(tmp_path / "nowhere")], downloader, EXPECTED)
 
 
-def test_mirrors_are_asked_in_order_until_one_has_the_file(downloader: Downloader, mirror) -> None:
+def test_mirrors_are_tried_in_order_until_one_has_the_file(downloader: Downloader, mirror) -> None:
     html = mirror((200, b"<!doctype html><p>Please log in"))
     broken = mirror((500, b""))
     good = mirror((200, gzip.compress(CONTENT)))
@@ -209,13 +209,13 @@ def test_mirrors_are_asked_in_order_until_one_has_the_file(downloader: Downloade
     assert broken.requests == 1 + downloader.retries
 
 
-def test_a_mirror_that_recovers_is_retried(downloader: Downloader, mirror) -> None:
+def test_a_failing_mirror_is_retried_until_it_recovers(downloader: Downloader, mirror) -> None:
     flaky = mirror((503, b""), (206, gzip.compress(CONTENT)), (200, gzip.compress(CONTENT)))
     assert fetch_all([flaky.url], downloader, EXPECTED)["file"].data == CONTENT
     assert flaky.requests == 3
 
 
-def test_a_mirror_that_hangs_is_given_up(downloader: Downloader, mirror, tmp_path: Path) -> None:
+def test_a_mirror_that_hangs_is_abandoned(downloader: Downloader, mirror, tmp_path: Path) -> None:
     hanging, good = mirror((0, b"")), mirror((200, gzip.compress(CONTENT)))
     impatient = Downloader(downloader.cache, timeout_seconds=0.2, retries=1)
     assert fetch_all([hanging.url, good.url], impatient, EXPECTED)["file"].mirror == good.url
@@ -224,7 +224,7 @@ def test_a_mirror_that_hangs_is_given_up(downloader: Downloader, mirror, tmp_pat
         fetch_all([hanging.url], Downloader(tmp_path / "other", timeout_seconds=0.2, retries=0), EXPECTED)
 
 
-def test_a_mirror_that_sends_without_end_is_cut_off(
+def test_a_mirror_that_never_stops_sending_is_cut_off(
     downloader: Downloader, mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "MAX_BYTES", 100_000)
@@ -234,41 +234,41 @@ def test_a_mirror_that_sends_without_end_is_cut_off(
     assert not [path for path in downloader.cache.rglob("*") if path.is_file()]
 
 
-def test_what_was_downloaded_is_not_downloaded_again(downloader: Downloader, mirror) -> None:
+def test_a_downloaded_file_is_not_downloaded_again(downloader: Downloader, mirror) -> None:
     server = mirror((200, gzip.compress(CONTENT)))
     for _ in range(2):
         fetch_all([server.url], downloader, EXPECTED)
     assert server.requests == 1
 
 
-def test_wrong_bytes_everywhere_is_no_reason_to_fall_back(downloader: Downloader, mirror) -> None:
+def test_wrong_bytes_do_not_trigger_the_fallback_and_are_not_cached(downloader: Downloader, mirror) -> None:
     wrong = mirror((200, gzip.compress(b"something else")))
     with pytest.raises(WrongBytes, match="expected"):
         fetch_all([wrong.url, closed_port()], downloader, EXPECTED)
     assert not list(downloader.cache.glob("*")), "a wrong file must not stay in the cache"
 
 
-def test_no_network_says_so_of_each_mirror(downloader: Downloader) -> None:
+def test_without_a_network_the_error_covers_every_mirror(downloader: Downloader) -> None:
     with pytest.raises(Unreachable, match=r"(?s)no mirror could be reached.*no connection.*no connection"):
         fetch_all([closed_port(), closed_port()], downloader, EXPECTED)
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "expected"),
     [
         (b"plain", "not a gzip file"),
         (gzip.compress(CONTENT)[:-5], "truncated"),
         (gzip.compress(CONTENT) + b"more", "follow"),
         (gzip.compress(bytes(sources.MAX_BYTES + 1)), "more than"),
     ],
-    ids=["plain", "cut", "trailing", "bomb"],
+    ids=["not compressed", "truncated", "trailing bytes", "gzip bomb"],
 )
-def test_bad_gzip_is_refused(data: bytes, said: str) -> None:
-    with pytest.raises(WrongBytes, match=said):
+def test_bad_gzip_is_refused(data: bytes, expected: str) -> None:
+    with pytest.raises(WrongBytes, match=expected):
         gunzip(data, "f")
 
 
-def test_images_and_labels_must_belong_together() -> None:
+def test_images_and_labels_must_match() -> None:
     train, test = sources.digits_splits()
     files = sources.raw_bytes(train, test)
     parsed_train, parsed_test = sources.mnist_splits(files)

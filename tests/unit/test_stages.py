@@ -1,4 +1,4 @@
-"""Each dvc.yaml tells the truth: stages declare the code that they import, the params that they read, and no more."""
+"""Each dvc.yaml is accurate: stages declare the code that they import, the params that they read, and nothing else."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ def test_every_task_is_trained_evaluated_and_packaged() -> None:
             assert sum(name.replace("@", "_") == f"{verb}_{task}" for name in STAGES) == 1, (verb, task)
 
 
-def test_the_names_are_those_that_dvc_gives() -> None:
+def test_stages_are_resolved_as_dvc_resolves_them() -> None:
     with Repo(str(ROOT)) as repo:
         stages = {stage.addressing.rpartition(":")[2]: stage for stage in repo.index.stages}
         assert stages.keys() == STAGES.keys()
@@ -52,11 +52,11 @@ def test_the_names_are_those_that_dvc_gives() -> None:
             assert stage.cmd == STAGES[name].cmd
             declared = {os.path.relpath(dep.fs_path, ROOT) for dep in stage.deps if dep.def_path != "params.yaml"}
             assert declared == set(STAGES[name].deps)
-            made = {os.path.relpath(out.fs_path, ROOT) for out in stage.outs}
-            assert made == {path for path, _ in out_names([*STAGES[name].outs, *STAGES[name].metrics])}
+            outs = {os.path.relpath(out.fs_path, ROOT) for out in stage.outs}
+            assert outs == {path for path, _ in out_names([*STAGES[name].outs, *STAGES[name].metrics])}
 
 
-def test_a_folder_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
+def test_the_hash_of_a_folder_matches_dvcs(tmp_path: Path) -> None:
     (tmp_path / "code/below").mkdir(parents=True)
     (tmp_path / "code/b.py").write_text("b")
     (tmp_path / "code/below/a.py").write_text("a")
@@ -72,30 +72,30 @@ def test_a_folder_has_the_hash_that_dvc_gives_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("file", "block"), BLOCKS)
-def test_declared_code_is_what_the_stage_imports(file: str, block: str, graph: grimp.ImportGraph) -> None:
+def test_declared_code_matches_what_the_stage_imports(file: str, block: str, graph: grimp.ImportGraph) -> None:
     imported: set[str] = set()
     for stage in BLOCKS[file, block]:
         declared = [dep for dep in stage.deps if dep.startswith(CODE)]
         modules = modules_of(stage.cmd)
-        own = set(modules).union(*(graph.find_upstream_modules(module) for module in modules))
-        # What tracks and reports decides no output, nor does the package's own __init__.
-        own = {module for module in own if not module.startswith("deepdigits.ops") and module != "deepdigits"}
-        assert not {module for module in own if not covering(module, declared, ROOT)}
-        imported |= {dep for module in own for dep in covering(module, declared, ROOT)}
+        needed = set(modules).union(*(graph.find_upstream_modules(module) for module in modules))
+        # Tracking and reporting code determines no output, nor does the package's own __init__.
+        needed = {module for module in needed if not module.startswith("deepdigits.ops") and module != "deepdigits"}
+        assert not {module for module in needed if not covering(module, declared, ROOT)}
+        imported |= {dep for module in needed for dep in covering(module, declared, ROOT)}
     surplus = {dep for stage in BLOCKS[file, block] for dep in stage.deps if dep.startswith(CODE)} - imported
     assert not surplus
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_declared_params_are_what_the_stage_reads(stage: str) -> None:
+def test_declared_params_match_what_the_stage_reads(stage: str) -> None:
     (module, *_) = modules_of(STAGES[stage].cmd)
     assert set(STAGES[stage].params) == params_read(ROOT / f"{module.replace('.', '/')}.py", ALIASES)
 
 
-def test_declared_data_are_outs_of_stages() -> None:
-    made = {path for stage in STAGES.values() for path, _ in out_names([*stage.outs, *stage.metrics])}
+def test_declared_data_are_produced_by_stages() -> None:
+    produced = {path for stage in STAGES.values() for path, _ in out_names([*stage.outs, *stage.metrics])}
     for stage in STAGES.values():
-        assert {dep for dep in stage.deps if not dep.startswith(CODE)} <= made
+        assert {dep for dep in stage.deps if not dep.startswith(CODE)} <= produced
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("ingest", "validate", "validate_scenes")])
@@ -105,19 +105,19 @@ def test_nothing_runs_after_a_failed_validation(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_only_evaluations_and_the_data_stages_see_test_data(stage: str) -> None:
+def test_only_evaluations_and_data_stages_see_test_data(stage: str) -> None:
     seen = {"data/processed/test.npz", "data/scenes/test.npz", "data/scenes/stress.npz"} & set(STAGES[stage].deps)
     assert bool(seen) == (stage in ("validate", "compose", "validate_scenes", "compare", *EVALUATIONS))
 
 
-def test_make_promote_has_judges_before_what_they_judge() -> None:
+def test_make_promote_lists_judges_before_the_models_they_judge() -> None:
     command = ["make", "--silent", "--directory", str(ROOT), "--eval", "models: ; @echo $(MODELS)", "models"]
     order = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert set(order) == set(TASKS)
     assert all(order.index(judge) < order.index(name) for name, task in TASKS.items() for judge in task.judges)
 
 
-def test_every_stage_describes_itself() -> None:
+def test_every_stage_has_a_description() -> None:
     for file in FILES:
         assert all(len(stage["desc"]) > 20 for stage in read_yaml(ROOT / file)["stages"].values())
 
@@ -134,8 +134,8 @@ def test_the_pipelines_stay_short() -> None:
     assert sum(lines.values()) <= 600
 
 
-def test_a_stage_finds_the_python_of_the_environment_without_activation(tmp_path: Path) -> None:
-    """On systems that have no `python`, as Debian."""
+def test_a_stage_finds_the_environments_python_without_activation(tmp_path: Path) -> None:
+    """For systems without a `python` command, such as Debian."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/env").symlink_to(str(shutil.which("env")))
     (tmp_path / "a clone/.venv/bin").mkdir(parents=True)
@@ -158,8 +158,8 @@ def test_a_stage_finds_the_python_of_the_environment_without_activation(tmp_path
     assert (tmp_path / "a clone/made").is_dir()
 
 
-def test_the_checks_see_what_they_must(graph: grimp.ImportGraph, tmp_path: Path) -> None:
-    """The checks above can fail: a lazy import and a whole `params` are found."""
+def test_the_checks_detect_what_they_should(graph: grimp.ImportGraph, tmp_path: Path) -> None:
+    """The checks above can fail: they find a lazy import, and `params` passed on as a whole."""
     upstream = graph.find_upstream_modules("pipelines.train_gan")
     assert "deepdigits.tasks.gan.metrics" in upstream
     assert "deepdigits.tasks.cnn.network" not in upstream

@@ -1,4 +1,4 @@
-"""Stores that are not there, say nothing, are full, or are asked by several at once."""
+"""Stores that are missing, silent or full, or that several processes use at once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A port that lets one in and never says a word."""
+    """A port that accepts connections and never answers."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(50)
@@ -55,7 +55,7 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.mark.parametrize("address", ["sqlite:///of a team/runs.db", "sqlite:///{}/absolute.db"])
 def test_the_first_users_of_a_sqlite_store_take_turns(address: str, own_store: Path) -> None:
     address = address.format(own_store)
-    start = str(time.time() + 15)  # when all have imported what they need
+    start = str(time.time() + 15)  # by then all have imported what they need
     processes = [
         subprocess.Popen([sys.executable, "-c", LOG, start], env=environment(MLFLOW_TRACKING_URI=address))
         for _ in range(3)
@@ -67,7 +67,7 @@ def test_the_first_users_of_a_sqlite_store_take_turns(address: str, own_store: P
     assert [run.data.tags["logged"] for run in runs] == ["yes"] * 3
 
 
-def test_addresses_of_one_sqlite_file_have_one_lock(own_store: Path) -> None:
+def test_all_addresses_of_a_sqlite_file_share_one_lock(own_store: Path) -> None:
     file = own_store / "mlruns/mlflow.db"
     for address in (
         "sqlite:///mlruns/mlflow.db",
@@ -80,7 +80,7 @@ def test_addresses_of_one_sqlite_file_have_one_lock(own_store: Path) -> None:
         assert stores.sqlite_file(address) is None
 
 
-def test_a_deleted_experiment_is_named_with_the_way_back(own_store: Path) -> None:
+def test_a_deleted_experiment_is_reported_with_how_to_restore_it(own_store: Path) -> None:
     client = open_store()
     client.delete_experiment(experiment_id(client, "digits"))
     with (
@@ -93,10 +93,12 @@ def test_a_deleted_experiment_is_named_with_the_way_back(own_store: Path) -> Non
         pass
 
 
-def test_a_registry_elsewhere_is_refused_by_name(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_registry_outside_the_tracking_store_is_refused_by_name(
+    own_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://me:secret@models.example/x")
-    said = r"REGISTRY_URI \(http://\*\*\*@models.example/\*\*\*\) is not the tracking store"
-    with pytest.raises(UserError, match=said):
+    expected = r"REGISTRY_URI \(http://\*\*\*@models.example/\*\*\*\) is not the tracking store"
+    with pytest.raises(UserError, match=expected):
         open_store()
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "sqlite:///mlruns/mlflow.db")
     open_store()
@@ -132,7 +134,7 @@ def test_an_address_that_would_be_misread_is_refused(address: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("path", ["/?access_token=SECRET", "/SECRET/mlflow", "/#SECRET"])
-def test_no_part_of_an_address_is_told_where_nothing_listens(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_secret_part_of_an_address_is_shown_when_nothing_listens(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:9{path}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(UserError, match=r"127.0.0.1:9/\*\*\* cannot be opened.*refused") as caught:
@@ -141,8 +143,8 @@ def test_no_part_of_an_address_is_told_where_nothing_listens(path: str, monkeypa
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
-def test_a_server_that_never_answers_is_told_of(scheme: str, silent: str, own_store: Path) -> None:
-    """With a second to answer; by default there are 15, and three attempts."""
+def test_a_server_that_never_answers_is_reported(scheme: str, silent: str, own_store: Path) -> None:
+    """With one second to answer, two for PostgreSQL; the default is 15, with three attempts over HTTP."""
     short = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "PGCONNECT_TIMEOUT": "2"}
     started = time.monotonic()
     done = subprocess.run(
@@ -162,7 +164,7 @@ def test_a_server_that_never_answers_is_told_of(scheme: str, silent: str, own_st
     assert time.monotonic() - started < 60
 
 
-def test_by_default_no_server_is_waited_for_longer_than_a_minute() -> None:
+def test_the_default_wait_for_a_server_is_at_most_a_minute() -> None:
     script = (
         "import os\n"
         "for name in ('MLFLOW_HTTP_REQUEST_TIMEOUT', 'MLFLOW_HTTP_REQUEST_MAX_RETRIES', 'PGCONNECT_TIMEOUT'):\n"
@@ -173,12 +175,12 @@ def test_by_default_no_server_is_waited_for_longer_than_a_minute() -> None:
         "print(tries * MLFLOW_HTTP_REQUEST_TIMEOUT.get(), os.environ['PGCONNECT_TIMEOUT'])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["45", "15"]  # between the attempts MLflow waits for 5 seconds more
+    assert done.stdout.split() == ["45", "15"]  # between the attempts, MLflow waits another 5 seconds
 
 
-def test_a_full_disk_is_said(own_store: Path) -> None:
+def test_a_full_disk_is_reported(own_store: Path) -> None:
     if subprocess.run(["unshare", "-Urm", "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("this system does not let a user have mounts of its own (unshare -Urm)")
+        pytest.skip("this system does not let a user create a mount namespace (unshare -Urm)")
     script = (
         "from tests.unit.test_tracking import *\n"
         "from pathlib import Path\n"
@@ -196,13 +198,13 @@ def test_a_full_disk_is_said(own_store: Path) -> None:
         ["unshare", "-Urm", "sh", "-c", mounted, "sh", sys.executable, "-c", script],
         env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = " ".join(done.stderr.replace("│", " ").split())
-    assert "is out of disk space" in said, said + done.stdout
-    assert "went on" in done.stdout, said
-    assert "Its disk is full. Free some space there" in done.stdout, said
+    message = " ".join(done.stderr.replace("│", " ").split())
+    assert "is out of disk space" in message, message + done.stdout
+    assert "went on" in done.stdout, message
+    assert "Its disk is full. Free some space there" in done.stdout, message
 
 
-def test_an_experiment_in_a_temporary_folder_logs_into_the_repository(own_store: Path) -> None:
+def test_an_experiment_in_a_temporary_folder_logs_to_the_repository(own_store: Path) -> None:
     stage = ["dvc", "stage", "add", "-q", "-n", "s", "-o", "out", "python stage.py"]
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"], stage):
         subprocess.run(command, check=True, capture_output=True, env=environment())
@@ -226,7 +228,7 @@ def test_an_experiment_in_a_temporary_folder_logs_into_the_repository(own_store:
     assert not (own_store / "mlruns").is_symlink()
 
 
-def test_a_write_that_fails_is_told_by_its_cause() -> None:
+def test_a_failed_write_is_reported_by_its_cause() -> None:
     error = MlflowException(
         "(raised as a result of Query-invoked autoflush; consider using a session.no_autoflush block if this flush "
         "is occurring prematurely)\n(sqlite3.OperationalError) attempt to write a readonly database\n[SQL: INSERT]"

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 
 def locked() -> dict[str, str]:
-    """Each requirement's name, and its version and hashes as the lock has them."""
+    """Each requirement's name, with its version and hashes as the lock states them."""
     entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
     return {entry.partition("==")[0]: entry.partition("==")[2] for entry in entries}
 
@@ -29,7 +29,7 @@ def test_the_build_backend_is_the_locked_one() -> None:
     assert required == "setuptools==" + locked()["setuptools"].split()[0]
 
 
-def test_a_file_that_is_not_the_locked_one_is_not_installed(tmp_path: Path) -> None:
+def test_a_package_that_does_not_match_the_lock_is_not_installed(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "setuptools-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("setuptools.py", "an intruder")
     (tmp_path / "requirements.lock").write_text(f"setuptools==1.0 \\\n    --hash=sha256:{'0' * 64}\ntorch==2.13.0\n")

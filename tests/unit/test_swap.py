@@ -1,4 +1,4 @@
-"""The identity swap and the detector of fakes: what they measure, and that they learn."""
+"""The identity swap and the fakes detector: what they measure, and that they learn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIG = TrainSwap(
 
 
 def bar(width: int, shear: float = 0.0) -> np.ndarray:
-    """An upright bar, 20 pixels high, then sheared about the centre: `shear` columns to the right for each row up."""
+    """An upright bar, 20 pixels high, sheared about the centre: `shear` columns to the right for each row up."""
     image = np.zeros((28, 28))
     image[4:24, 14 - width // 2 : 14 - width // 2 + width] = 255
     turned = affine_transform(image, [[1, 0], [shear, 1]], offset=[0, -shear * 13.5], order=1)
@@ -51,11 +51,11 @@ def test_slant_is_the_angle_of_the_shear(shear: float) -> None:
 
 
 @pytest.mark.parametrize("width", [2, 3, 4, 5, 6])
-def test_thickness_is_that_of_the_bar_whatever_lies_beside_it(width: int) -> None:
-    alone = thicknesses(bar(width)[None])[0]
-    assert alone == pytest.approx(width, abs=0.75)
+def test_thickness_is_that_of_the_bar_whatever_else_is_in_the_batch(width: int) -> None:
+    single = thicknesses(bar(width)[None])[0]
+    assert single == pytest.approx(width, abs=0.75)
     full = np.full((28, 28), 255, np.uint8)
-    assert thicknesses(np.stack([full, bar(width), full]))[1] == alone
+    assert thicknesses(np.stack([full, bar(width), full]))[1] == single
 
 
 def test_an_empty_image_has_no_style() -> None:
@@ -64,14 +64,14 @@ def test_an_empty_image_has_no_style() -> None:
     assert thicknesses(empty)[0] == 0
 
 
-def test_what_is_trained_goes_with_what_is_measured(digits: tuple[Split, Split]) -> None:
+def test_trained_handwriting_correlates_with_measured_handwriting(digits: tuple[Split, Split]) -> None:
     images = digits[0].images
     trained = handwriting(to_unit(torch.from_numpy(images))).numpy()
     for column, measured, sign in ((0, slants(images), -1), (1, thicknesses(images), 1)):
         assert sign * np.corrcoef(trained[:, column], measured)[0, 1] > 0.8
 
 
-def test_usual_handwriting_is_that_of_each_digit() -> None:
+def test_usual_handwriting_is_computed_for_each_digit() -> None:
     images = torch.from_numpy(np.stack([bar(2), bar(4), bar(6), bar(3)] * 5))
     labels = torch.arange(20) // 2
     mean, deviation = usual_handwriting(to_unit(images), labels)
@@ -88,7 +88,7 @@ def test_a_swap_is_always_to_another_digit(count: int) -> None:
     assert ((wanted >= 0) & (wanted < 10)).all()
 
 
-def test_weights_of_a_correlation_are_repetitions() -> None:
+def test_correlation_weights_act_as_repetitions() -> None:
     rng = np.random.default_rng(1)
     first = rng.normal(size=(50, 2))
     second = first + rng.normal(size=(50, 2))
@@ -110,7 +110,7 @@ def test_swap_measures_of_copies_and_of_noise(digits: tuple[Split, Split]) -> No
     assert abs(other["slant_correlation"]) < 0.3
 
 
-def test_the_cycle_error_is_a_mean_of_pixels() -> None:
+def test_the_cycle_error_is_the_mean_pixel_difference() -> None:
     images = np.zeros((2, 28, 28), np.uint8)
     assert cycle_error(images, images) == 0
     assert cycle_error(images, images + np.uint8(51)) == pytest.approx(0.2)
@@ -122,14 +122,14 @@ def test_probes_find_what_a_code_reveals_and_nothing_in_noise() -> None:
     noise = rng.normal(size=(4000, 4)).astype(np.float32)
     blind = probe_measures(noise[:2000], labels[:2000], noise[2000:], labels[2000:], 0)
     assert max(blind.values()) < 0.15
-    # The digit in the length of the code: no linear probe sees it.
+    # The digit is encoded in the length of the code, where no linear probe sees it.
     ring = noise / np.linalg.norm(noise, axis=1, keepdims=True) * (1 + labels[:, None] / 3).astype(np.float32)
     seen = probe_measures(ring[:2000], labels[:2000], ring[2000:], labels[2000:], 0)
     assert seen["probe_linear"] < 0.2
     assert seen["probe"] > 0.4
 
 
-def test_codes_have_no_more_values_than_levels(digits: tuple[Split, Split]) -> None:
+def test_codes_take_no_more_values_than_there_are_levels(digits: tuple[Split, Split]) -> None:
     torch.manual_seed(0)
     codes = style_codes(Swapper(CONFIG.net), digits[0].images[:200])
     assert codes.shape == (200, 4)
@@ -150,30 +150,30 @@ def train(splits: tuple[Split, Split], directory: Path, *extra: Callback, config
 
 
 @pytest.fixture(scope="module")
-def alone(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+def uninterrupted(digits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     return train(digits, tmp_path_factory.mktemp("swap"))
 
 
 @pytest.mark.parametrize("step", [3, 12])
 def test_a_killed_training_resumes_to_the_same_weights(
-    step: int, alone: Fitted, digits: tuple[Split, Split], tmp_path: Path
+    step: int, uninterrupted: Fitted, digits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     with pytest.raises(KilledError):
         train(digits, tmp_path, KillAt(step))
     resumed = train(digits, tmp_path)
-    assert equal(alone.state, resumed.state)
-    assert alone.history == resumed.history
+    assert equal(uninterrupted.state, resumed.state)
+    assert uninterrupted.history == resumed.history
 
 
-def test_epochs_are_compared_without_the_verdict_of_their_discriminators(alone: Fitted) -> None:
+def test_epochs_are_compared_without_their_discriminators_verdict(uninterrupted: Fitted) -> None:
     weights = CONFIG.weights.model_dump()
-    for row in alone.history:
-        lasting = sum(weight * row[f"val/{name}"] for name, weight in weights.items() if name != "realism")
-        assert row["val/loss"] == pytest.approx(lasting, rel=1e-4)
+    for row in uninterrupted.history:
+        comparable = sum(weight * row[f"val/{name}"] for name, weight in weights.items() if name != "realism")
+        assert row["val/loss"] == pytest.approx(comparable, rel=1e-4)
         assert row["val/realism"] > 0
 
 
-def test_it_learns_to_draw_what_it_is_asked_for(digits: tuple[Split, Split], tmp_path: Path) -> None:
+def test_the_swapper_learns_to_draw_the_requested_digit(digits: tuple[Split, Split], tmp_path: Path) -> None:
     longer = CONFIG.model_copy(update={"fit": CONFIG.fit.model_copy(update={"epochs": 3, "steps_per_epoch": 100})})
     fitted = train(digits, tmp_path, config=longer)
     first, last = fitted.history[0], fitted.history[-1]
@@ -188,7 +188,7 @@ def test_it_learns_to_draw_what_it_is_asked_for(digits: tuple[Split, Split], tmp
 
 
 @given(st.integers(2, 30), st.integers(0, 1000))
-def test_the_area_under_the_roc_is_the_share_of_pairs_in_order(count: int, seed: int) -> None:
+def test_the_auc_is_the_share_of_correctly_ordered_pairs(count: int, seed: int) -> None:
     real, fake = np.random.default_rng(seed).normal(size=(2, count))
     pairs = (fake[:, None] > real[None]).mean()
     assert auc(real, fake) == pytest.approx(pairs)
@@ -196,9 +196,9 @@ def test_the_area_under_the_roc_is_the_share_of_pairs_in_order(count: int, seed:
     assert auc(real, fake, np.tile(weights, 2)) == pytest.approx(auc(real.repeat(weights), fake.repeat(weights)))
 
 
-def test_measures_of_fakes_tell_the_kinds_apart() -> None:
+def test_each_kind_of_fake_is_measured_separately() -> None:
     real = np.linspace(0, 0.4, 100)
-    fake = np.where(np.arange(100) % 2, 0.2, 0.9)  # drawn from noise: found; swapped: not
+    fake = np.where(np.arange(100) % 2, 0.2, 0.9)  # those drawn from noise are found, the swapped ones are not
     found = fakes_measures(np.concatenate([real, fake]))
     assert found["auc_generated"] == 1
     assert found["auc_swapped"] == pytest.approx(0.5, abs=0.01)

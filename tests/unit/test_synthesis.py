@@ -1,4 +1,4 @@
-"""Judging a generator by networks trained on what it draws, with a generator that copies real images."""
+"""Judging a generator by networks trained on what it draws; here the generator copies real images."""
 
 from functools import partial
 
@@ -24,7 +24,7 @@ JUDGE = FreshDiscriminator(steps=60, batch_size=64, learning_rate=0.001)
 
 
 class Copying(Generator):
-    """Answers with a real image of the digit, picked by the first number of the noise."""
+    """Returns a real image of the digit, picked by the first number of the noise."""
 
     def __init__(self, source: Split):
         super().__init__(NET)
@@ -38,7 +38,7 @@ class Copying(Generator):
         return torch.from_numpy(np.stack(picked)).unsqueeze(1).float() / 255
 
 
-def test_a_classifier_of_good_samples_reads_real_digits(digits: tuple[Split, Split]) -> None:
+def test_a_classifier_trained_on_good_samples_reads_real_digits(digits: tuple[Split, Split]) -> None:
     train, test = digits
     shipped = read_params(Params, ROOT / "params.yaml").evaluate.synthetic
     fit = shipped.fit.model_copy(update={"epochs": 2, "steps_per_epoch": 40, "batch_size": 64})
@@ -71,14 +71,14 @@ def test_a_fresh_discriminator_tells_noise_from_digits_and_is_fooled_by_copies(d
         assert rate == expected
 
 
-def test_drawing_depends_on_the_seed_alone(digits: tuple[Split, Split]) -> None:
+def test_drawing_depends_only_on_the_seed(digits: tuple[Split, Split]) -> None:
     generator = Generator(NET)
     one, two, other = (draw_images(generator, np.arange(10), seed) for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
 
 
-def test_nearest_distances_are_those_of_all_pairs() -> None:
+def test_nearest_distances_match_a_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(0)
     images, reference = (rng.integers(0, 256, (count, 28, 28)).astype(np.uint8) for count in (600, 50))
     images[7] = reference[3]

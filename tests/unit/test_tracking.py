@@ -64,14 +64,14 @@ def test_a_run_carries_its_lineage_dataset_and_curve(own_store: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "status"), [(UserError("bad data"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (Terminated(), "KILLED")]
 )
-def test_a_run_that_ends_badly_says_so(error: BaseException, status: str) -> None:
+def test_a_run_that_ends_badly_is_marked_as_such(error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), stage_run(LINEAGE, DATASET, "train_cnn", {}, "training"):
         raise error
     assert runs(status) == ["train_cnn"]
     assert runs("FINISHED") == []
 
 
-def test_a_run_of_a_killed_process_is_closed_by_the_next(own_store: Path) -> None:
+def test_the_run_of_a_killed_process_is_closed_by_the_next(own_store: Path) -> None:
     script = (
         "import os, signal\n"
         "from tests.unit.test_tracking import *\n"
@@ -87,12 +87,12 @@ def test_a_run_of_a_killed_process_is_closed_by_the_next(own_store: Path) -> Non
     assert runs("KILLED") == ["killed"]
 
 
-def test_a_run_of_another_container_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shares the store and the host name, and has a pid that nothing has here."""
+def test_a_run_of_another_container_is_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container shares the store and the host name, and the run's pid belongs to no process here."""
     host, _, start, boot, _, _ = process_identity().split(":")
     foreign = f"{host}:4194305:{start}:{boot}:4026532000:"
     with monkeypatch.context() as patched, stage_run(LINEAGE, DATASET, "there", {}, "training") as log:
-        patched.setattr(MlflowClient, "set_terminated", lambda *_: None)  # it goes on
+        patched.setattr(MlflowClient, "set_terminated", lambda *_: None)  # it keeps running
         log.tags({"process": foreign})
     with stage_run(LINEAGE, DATASET, "here", {}, "training"):
         assert sorted(runs("RUNNING")) == ["here", "there"]
@@ -119,7 +119,7 @@ def test_a_damaged_store_is_named(own_store: Path) -> None:
         open_store()
 
 
-def test_the_experiment_is_made_for_model_development(own_store: Path) -> None:
+def test_the_experiment_stores_artifacts_at_a_relative_path(own_store: Path) -> None:
     with stage_run(LINEAGE, DATASET, "ingest", {}, "ingest"):
         pass
     with sqlite3.connect(own_store / "mlruns/mlflow.db") as database:
@@ -127,23 +127,23 @@ def test_the_experiment_is_made_for_model_development(own_store: Path) -> None:
     assert location == "mlruns/artifacts/digits"
 
 
-def test_flatten() -> None:
+def test_flatten_joins_nested_keys_with_dots() -> None:
     assert flatten({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
 
 
-def test_the_fingerprint_follows_bytes_and_values(own_store: Path) -> None:
+def test_the_fingerprint_depends_on_file_contents_and_param_values(own_store: Path) -> None:
     (own_store / "dvc.yaml").write_text("stages: {s: {cmd: x, deps: [code.py, folder], params: [a.b]}}")
     (own_store / "params.yaml").write_text("a: {b: 1, c: 1}")
     (own_store / "code.py").write_text("pass")
     (own_store / "folder").mkdir()
     (own_store / "folder/x").write_text("1")
-    prints = [stage_fingerprint("s")]
+    fingerprints = [stage_fingerprint("s")]
     (own_store / "params.yaml").write_text("a: {b: 1, c: 2}")
-    assert stage_fingerprint("s") == prints[0]
+    assert stage_fingerprint("s") == fingerprints[0]
     for path, text in (("params.yaml", "a: {b: 2}"), ("code.py", "pass "), ("folder/x", "2")):
         (own_store / path).write_text(text)
-        prints.append(stage_fingerprint("s"))
-    assert len(set(prints)) == 4
+        fingerprints.append(stage_fingerprint("s"))
+    assert len(set(fingerprints)) == 4
     (own_store / "code.py").unlink()
     with pytest.raises(UserError, match="Stage s depends on code.py, which is missing"):
         stage_fingerprint("s")
@@ -155,14 +155,14 @@ def test_outside_a_repository_the_commit_is_unknown(own_store: Path) -> None:
     assert git_state() == ("unknown", True)
 
 
-def test_a_store_lost_in_mid_run_and_found_again_has_everything_in_the_end(
+def test_a_store_that_fails_mid_run_and_recovers_ends_up_complete(
     own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (own_store / "curve.csv").write_text("epoch")
     original, down = MlflowClient.log_batch, [False]
 
     def log_batch(client: MlflowClient, *arguments: Any, **options: Any) -> None:
-        lost() if down[0] else original(client, *arguments, **options)
+        unreachable() if down[0] else original(client, *arguments, **options)
 
     monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
     with stage_run(LINEAGE, DATASET, "train", {}, "training") as log:
@@ -181,41 +181,41 @@ def test_a_store_lost_in_mid_run_and_found_again_has_everything_in_the_end(
         (3, 1),
     ]
     assert [item.path for item in client.list_artifacts(run.info.run_id, "history")] == ["history/curve.csv"]
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert said.count("Work continues") == 1
-    assert "secret" not in said
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert message.count("Work continues") == 1
+    assert "secret" not in message
 
 
-def lost(*_: object, **__: object) -> None:
+def unreachable(*_: object, **__: object) -> None:
     raise MlflowException("http://me:secret@server does not answer")
 
 
-def test_a_store_lost_to_the_end_fails_nothing_and_says_what_to_do(
+def test_a_store_that_stays_down_fails_nothing_and_the_message_says_what_to_do(
     own_store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with stage_run(LINEAGE, DATASET, "train", {}, "training") as log:
-        monkeypatch.setattr(MlflowClient, "log_batch", lost)
-        monkeypatch.setattr(MlflowClient, "set_terminated", lost)
+        monkeypatch.setattr(MlflowClient, "log_batch", unreachable)
+        monkeypatch.setattr(MlflowClient, "set_terminated", unreachable)
         log.metrics({"val/loss": 2.0}, step=2)
-    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "No output is missing. When the store is back, run `deepdigits summary`" in said
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "No output is missing. When the store is back, run `deepdigits summary`" in message
 
 
-def test_a_store_that_cannot_be_written_is_one_message(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_store_gives_one_message(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_store()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///file:mlruns/mlflow.db?mode=ro&uri=true")
     with pytest.raises(UserError, match="cannot be written: .*readonly"), stage_run(LINEAGE, DATASET, "x", {}, "y"):
         pass
 
 
-def test_another_environment_does_not_go_on_from_a_checkpoint() -> None:
+def test_another_environment_does_not_resume_from_a_checkpoint() -> None:
     assert LINEAGE.resume_key == replace(LINEAGE, commit="0" * 40).resume_key
     for key in ENVIRONMENT:
         assert LINEAGE.resume_key != replace(LINEAGE, environment={**ENVIRONMENT, key: "another"}).resume_key
 
 
-def test_a_clock_that_runs_backwards_loses_nothing_of_a_run(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after a correction by NTP, or in a machine whose battery is empty."""
+def test_a_run_stays_complete_when_the_clock_runs_backwards(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an NTP correction, or on a machine with an empty clock battery."""
     start, calls = time.time(), itertools.count()
     with monkeypatch.context() as patched:
         patched.setattr(time, "time", lambda: start - 3600 * next(calls))

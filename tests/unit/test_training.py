@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from deepdigits.tasks.classification.training import Classifier
 from deepdigits.tasks.cnn import network as cnn
 from deepdigits.tasks.cnn.config import CnnNet
 from deepdigits.tasks.cnn.training import cnn_to_train
+from deepdigits.tasks.gan import monitor
 from deepdigits.tasks.gan.config import GanNet, GanStop, TrainGan
 from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.tasks.gan.network import Discriminator, Generator, class_noise, generate
@@ -68,15 +70,15 @@ GAN = TrainGan(
 )
 
 
-class Alone(NamedTuple):
-    """A training left alone, and the folder of its checkpoints."""
+class Uninterrupted(NamedTuple):
+    """An uninterrupted training, and the folder of its checkpoints."""
 
     fitted: Fitted
     folder: Path
 
 
 class KilledError(Exception):
-    """Stands for kill -9: nothing of ours runs after it."""
+    """Stands in for kill -9: no code of ours runs after it."""
 
 
 class KillAt(Callback):
@@ -130,27 +132,29 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def alone(splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Alone]:
-    """Each kind of training left alone, once for all tests here."""
+def uninterrupted(
+    splits: tuple[Split, Split], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Uninterrupted]:
+    """An uninterrupted training of each kind, run once for all tests here."""
 
     @cache
-    def train(kind: str) -> Alone:
+    def train(kind: str) -> Uninterrupted:
         folder = tmp_path_factory.mktemp(kind)
         fitted = train_gan(splits, folder) if kind == "gan" else train_classifier(build(kind), splits, folder)
-        return Alone(fitted, folder)
+        return Uninterrupted(fitted, folder)
 
     return train
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("cnn", 0.05), ("rnn", 0.02)])
-def test_a_classifier_learns_and_its_file_scores_what_training_reported(
+def test_a_classifier_learns_and_its_file_scores_as_training_reported(
     kind: str, rate: float, splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     config = FIT.model_copy(update={"max_learning_rate": rate})
     fitted = train_classifier(build(kind, config), splits, tmp_path / "checkpoints", config=config)
     best = fitted.history[fitted.best_epoch]
     assert best["val/loss"] == min(row["val/loss"] for row in fitted.history)
-    assert best["val/accuracy"] > 0.5  # a tenth is chance
+    assert best["val/accuracy"] > 0.5  # chance is 0.1
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3]
     assert set(best) == {"epoch", "train/accuracy", "train/loss", "val/accuracy", "val/loss"}
 
@@ -166,14 +170,14 @@ def test_a_classifier_learns_and_its_file_scores_what_training_reported(
 @pytest.mark.parametrize("step", [1, 20, 44])
 @pytest.mark.parametrize("kind", ["cnn", "rnn"])
 def test_a_killed_classifier_resumes_to_the_same_weights(
-    kind: str, step: int, alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+    kind: str, step: int, uninterrupted: Callable[[str], Uninterrupted], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     with pytest.raises(KilledError):
         train_classifier(build(kind), splits, tmp_path, KillAt(step))
-    torch.manual_seed(999)  # whatever the new process has drawn meanwhile
+    torch.manual_seed(999)  # whatever the new process has drawn in the meantime
     module = build(kind)
     resumed = train_classifier(module, splits, tmp_path)
-    fitted = alone(kind).fitted
+    fitted = uninterrupted(kind).fitted
     assert equal(fitted.state, resumed.state)
     assert fitted.history == resumed.history
     assert fitted.best_epoch == resumed.best_epoch
@@ -181,12 +185,12 @@ def test_a_killed_classifier_resumes_to_the_same_weights(
 
 @pytest.mark.parametrize("step", [15, 25])
 def test_a_killed_gan_resumes_to_the_same_weights(
-    step: int, alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+    step: int, uninterrupted: Callable[[str], Uninterrupted], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
     with pytest.raises(KilledError):
         train_gan(splits, tmp_path, KillAt(step))
     resumed = train_gan(splits, tmp_path)
-    fitted, folder = alone("gan")
+    fitted, folder = uninterrupted("gan")
     assert equal(fitted.state, resumed.state)
     assert fitted.history == resumed.history
     grids = sorted(path.name for path in (tmp_path / "grids").iterdir())
@@ -195,10 +199,10 @@ def test_a_killed_gan_resumes_to_the_same_weights(
         assert (tmp_path / "grids" / name).read_bytes() == (folder / "grids" / name).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_put_away(
-    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path, capsys: Any
+def test_a_damaged_checkpoint_is_set_aside(
+    uninterrupted: Callable[[str], Uninterrupted], splits: tuple[Split, Split], tmp_path: Path, capsys: Any
 ) -> None:
-    fitted = alone("cnn").fitted
+    fitted = uninterrupted("cnn").fitted
     with pytest.raises(KilledError):
         train_classifier(build("cnn"), splits, tmp_path / "killed", KillAt(40))
     last = tmp_path / "killed/last.ckpt"
@@ -209,14 +213,14 @@ def test_a_damaged_checkpoint_is_put_away(
         again = train_classifier(build("cnn"), splits, tmp_path / "killed")
         assert equal(fitted.state, again.state)
         assert "cannot be read" in capsys.readouterr().out
-    assert not (tmp_path / "run").exists(), "a checkpoint must not be able to run anything"
+    assert not (tmp_path / "run").exists(), "a checkpoint must not be able to execute code"
 
 
 @pytest.mark.parametrize(
     ("where", "what", "error"),
     [(Path, "read_bytes", OSError(5, "Input/output error")), (torch, "load", Terminated())],
 )
-def test_a_checkpoint_outlives_a_disk_that_fails_and_a_stop(
+def test_a_checkpoint_survives_a_disk_error_and_a_stop_request(
     where: Any, what: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = tmp_path / "last.ckpt"
@@ -231,22 +235,22 @@ def test_a_checkpoint_outlives_a_disk_that_fails_and_a_stop(
     assert last.exists()
 
 
-def test_other_work_on_the_machine_changes_no_byte(
-    alone: Callable[[str], Alone], splits: tuple[Split, Split], tmp_path: Path
+def test_other_load_on_the_machine_does_not_change_the_weights(
+    uninterrupted: Callable[[str], Uninterrupted], splits: tuple[Split, Split], tmp_path: Path
 ) -> None:
-    fitted = alone("cnn").fitted
+    fitted = uninterrupted("cnn").fitted
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
-        beside = train_classifier(build("cnn"), splits, tmp_path)
+        under_load = train_classifier(build("cnn"), splits, tmp_path)
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    assert equal(fitted.state, beside.state)
+    assert equal(fitted.state, under_load.state)
 
 
-def test_a_gan_moves_towards_the_images(alone: Callable[[str], Alone]) -> None:
-    fitted = alone("gan").fitted
+def test_gan_training_moves_towards_the_real_images(uninterrupted: Callable[[str], Uninterrupted]) -> None:
+    fitted = uninterrupted("gan").fitted
     assert fitted.history[-1][MONITOR] < fitted.history[0][MONITOR]
     assert fitted.history[fitted.best_epoch][MONITOR] == min(row[MONITOR] for row in fitted.history)
     kept = Generator(GAN_NET)
@@ -256,7 +260,9 @@ def test_a_gan_moves_towards_the_images(alone: Callable[[str], Alone]) -> None:
     assert images.dtype == np.uint8
 
 
-def test_training_that_diverges_says_which_figure_and_what_to_do(splits: tuple[Split, Split], tmp_path: Path) -> None:
+def test_the_error_for_diverging_training_says_which_figure_and_what_to_do(
+    splits: tuple[Split, Split], tmp_path: Path
+) -> None:
     module = build("cnn")
     with torch.no_grad():
         next(module.parameters()).fill_(float("nan"))
@@ -282,9 +288,11 @@ def test_checkpoints_of_other_parameters_are_never_resumed(tmp_path: Path) -> No
         ([(1.0, 0.01), (1.0, 0.01), (1.0, 0.01)], False),
         ([(0.5, 1.0)] * 5, False),
     ],
-    ids=["both hold for two", "broken off", "collapsed inside each class", "never fools"],
+    ids=["both hold for two epochs", "streak broken", "collapsed within each class", "never fools"],
 )
-def test_the_stopping_rule(epochs: list[tuple[float, float]], stops: bool) -> None:
+def test_the_stopping_rule_needs_both_measures_in_consecutive_epochs(
+    epochs: list[tuple[float, float]], stops: bool
+) -> None:
     rule = FoolRateStopping(GanStop(fool_rate=0.9, diversity=0.9, patience=2))
     trainer = pl.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
     for fooled, diverse in epochs:
@@ -296,21 +304,41 @@ def test_the_stopping_rule(epochs: list[tuple[float, float]], stops: bool) -> No
     assert rule.reason == ("fool_rate" if stops else "max_epochs")
 
 
-def test_the_stopping_rule_ends_training_and_survives_a_resume(splits: tuple[Split, Split], tmp_path: Path) -> None:
-    easy = GanStop(fool_rate=0.0, diversity=0.0, patience=2)
-    rule = FoolRateStopping(easy)
-    rule.streak = 1
-    restored = FoolRateStopping(easy)
-    restored.load_state_dict(rule.state_dict())
-    assert restored.streak == 1
-    measured = train_gan(splits, tmp_path, FoolRateStopping(GanStop(fool_rate=0.0, diversity=0.0, patience=1)))
-    fooled = [row["val/fool_rate"] > 0 for row in measured.history]
-    assert len(measured.history) == (fooled.index(True) + 1 if True in fooled else 3)
+def epochs_until_stop(rule: FoolRateStopping, *measures: tuple[float, float]) -> int | None:
+    """How many of the epochs, given as fool rate and diversity, pass before the rule ends training."""
+    trainer = SimpleNamespace(should_stop=False, callback_metrics={})
+    for count, (fool_rate, diversity) in enumerate(measures, start=1):
+        trainer.callback_metrics = {"val/fool_rate": fool_rate, "val/diversity_min": diversity}
+        rule.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+        if trainer.should_stop:
+            return count
+    return None
+
+
+def test_the_stopping_rule_needs_consecutive_epochs_with_both_conditions() -> None:
+    config, good = GanStop(fool_rate=0.4, diversity=0.9, patience=2), (0.45, 0.95)
+    assert epochs_until_stop(FoolRateStopping(config), good, good) == 2
+    assert epochs_until_stop(FoolRateStopping(config), good, (0.39, 0.95), good, good) == 4
+    assert epochs_until_stop(FoolRateStopping(config), good, (0.45, 0.89), good) is None
+    interrupted, resumed = FoolRateStopping(config), FoolRateStopping(config)
+    assert epochs_until_stop(interrupted, good) is None
+    resumed.load_state_dict(interrupted.state_dict())
+    assert epochs_until_stop(resumed, good) == 1
+    assert resumed.reason == "fool_rate"
+
+
+def test_the_stopping_rule_ends_a_training(
+    splits: tuple[Split, Split], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "fool_rate", lambda *_: 0.5)
+    rule = FoolRateStopping(GanStop(fool_rate=0.4, diversity=0.0, patience=2))
+    assert len(train_gan(splits, tmp_path, rule).history) == 2
+    assert rule.reason == "fool_rate"
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
-def test_the_rnn_is_what_params_say(cell: Any, layers: int, bidirectional: bool) -> None:
+def test_the_rnn_is_built_as_the_params_specify(cell: Any, layers: int, bidirectional: bool) -> None:
     network = rnn.RowRnn(RnnNet(cell=cell, hidden=12, layers=layers, bidirectional=bidirectional, dropout=0.0))
     assert type(network.recurrence) is rnn.CELLS[cell]
     assert network.recurrence.num_layers == layers
@@ -331,7 +359,7 @@ def test_the_default_cnn_has_the_stated_size_and_shapes() -> None:
     assert torch.allclose(network.head(network.features(images)), network(images))
 
 
-def test_the_discriminator_looks_at_the_digit() -> None:
+def test_the_discriminators_answer_depends_on_the_digit() -> None:
     torch.manual_seed(0)
     network = Discriminator(GAN_NET)
     image = torch.rand(1, 1, 28, 28).expand(2, -1, -1, -1)

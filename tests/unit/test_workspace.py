@@ -71,8 +71,8 @@ def run_in_hook(worktree: Path, hook: str, *trigger: str) -> subprocess.Complete
 
 
 @pytest.mark.parametrize("hook", ["pre-commit", "post-commit"])
-def test_from_a_hook_in_a_linked_worktree_no_commit_is_lost(hook: str, source: Path, tmp_path: Path) -> None:
-    """There git has set GIT_DIR and GIT_INDEX_FILE. The copy was made before, and the branch is ahead of it."""
+def test_no_commit_is_lost_in_a_hook_of_a_linked_worktree(hook: str, source: Path, tmp_path: Path) -> None:
+    """Git sets GIT_DIR and GIT_INDEX_FILE there. The copy already exists, and the branch is ahead of it."""
     user = tmp_path / "user"
     git(source, "worktree", "add", "--quiet", "-b", "work", str(user))
     prepare(user, user / "build/smoke", "smoke")
@@ -85,10 +85,10 @@ def test_from_a_hook_in_a_linked_worktree_no_commit_is_lost(hook: str, source: P
     assert (user / "build/smoke/code.py").read_text() == "two"
 
 
-def test_with_gits_variables_set_no_commit_is_lost(
+def test_no_commit_is_lost_when_git_variables_are_set(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An alias in a linked worktree of a clone of a bare repository."""
+    """As for an alias in a linked worktree of a clone of a bare repository."""
     user, main = tmp_path / "user", tmp_path / "main"
     git(tmp_path, "clone", "--quiet", "--bare", str(source), "bare")
     git(tmp_path, "clone", "--quiet", "bare", "main")
@@ -104,11 +104,11 @@ def test_with_gits_variables_set_no_commit_is_lost(
 
 
 def damaged(folder: Path) -> None:
-    """Git takes this for no repository and looks further up, where the user's own is."""
+    """Git does not recognize this as a repository and searches further up, where the user's own is."""
     (folder / ".git").mkdir(parents=True)
 
 
-def somebodys(folder: Path) -> None:
+def someone_elses(folder: Path) -> None:
     git(folder.parent, "init", "--quiet", str(folder))
     (folder / "work.txt").write_text("mine")
     commit(folder, "mine")
@@ -118,8 +118,8 @@ def a_worktree_of_the_source(folder: Path) -> None:
     git(folder.parents[1], "worktree", "add", "--quiet", "-b", "work", str(folder))
 
 
-@pytest.mark.parametrize("make", [damaged, somebodys, a_worktree_of_the_source])
-def test_a_repository_that_was_not_made_here_is_refused(make: Callable[[Path], None], source: Path) -> None:
+@pytest.mark.parametrize("make", [damaged, someone_elses, a_worktree_of_the_source])
+def test_a_repository_that_we_did_not_make_is_refused(make: Callable[[Path], None], source: Path) -> None:
     target = source / "build/smoke"
     (source / "build").mkdir()
     make(target)
@@ -135,7 +135,7 @@ def test_the_repository_itself_is_refused(source: Path) -> None:
     assert git(source, "status", "--porcelain") == b""
 
 
-def test_a_copy_damaged_later_leaves_the_repository_around_it_alone(source: Path) -> None:
+def test_a_copy_damaged_later_does_not_affect_the_enclosing_repository(source: Path) -> None:
     target = source / "build/smoke"
     prepare(source, target, "smoke")
     first = head(source)
@@ -157,7 +157,7 @@ def test_commits_made_in_the_copy_are_kept(source: Path) -> None:
     assert git(target, "rev-parse", f"kept-{mine[:12]}").decode().strip() == mine
 
 
-def test_a_shallow_clone_has_its_copy_brought_up_to_date(source: Path, tmp_path: Path) -> None:
+def test_the_copy_of_a_shallow_clone_is_updated(source: Path, tmp_path: Path) -> None:
     (source / "code.py").write_text("two")
     commit(source, "two")
     shallow = tmp_path / "shallow"
@@ -173,7 +173,7 @@ def test_a_shallow_clone_has_its_copy_brought_up_to_date(source: Path, tmp_path:
     assert (shallow / "build/smoke/code.py").read_text() == "three"
 
 
-def test_a_moved_repository_brings_its_copy_up_to_date(source: Path, tmp_path: Path) -> None:
+def test_the_copy_of_a_moved_repository_is_updated(source: Path, tmp_path: Path) -> None:
     prepare(source, source / "build/smoke", "smoke")
     moved = source.rename(tmp_path / "moved: here")
     (moved / "code.py").write_text("two")
@@ -182,7 +182,7 @@ def test_a_moved_repository_brings_its_copy_up_to_date(source: Path, tmp_path: P
     assert head(moved / "build/smoke") == head(moved)
 
 
-def test_names_of_files_may_be_anything(source: Path) -> None:
+def test_file_names_may_be_anything(source: Path) -> None:
     names = (b"caf\xe9.txt", "größe.txt".encode(), b"two\nlines.txt", b"- a.txt", b'a "b".txt')
     for name in names:
         (source / os.fsdecode(name)).write_text("x")
