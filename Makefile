@@ -67,7 +67,7 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro repro-all test lint format ui promote serve bench seeds lock clean
+.PHONY: help repro repro-all test test-all lint format ui promote serve bench seeds lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -78,8 +78,13 @@ repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial in
 repro-all: $(STAMP) ## Run the main pipeline and those of scenes and handwriting
 	$(call run,--all-pipelines,$(INDEPENDENT_ALL),validate pipelines/scenes/dvc.yaml:validate_scenes)
 
-test: $(STAMP) ## Run the whole test suite
-	@OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST := OMP_WAIT_POLICY=passive python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test: $(STAMP) ## Run the tests that belong before each commit (ARGS='-k idx': some of them)
+	@$(PYTEST) -m "not extended" $(ARGS)
+
+test-all: $(STAMP) ## Run all tests: also killed pipelines, rebuilds, gate mutations, offline, PostgreSQL, browser
+	@$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## Check style, types, layers and the workflow file
 	@ruff check .
