@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from benchmarks.common import RESULTS, read_results
-from benchmarks.seeds import COLLAPSED, SHORT, SOUND, TRAININGS, recipe_of
+from benchmarks.seeds import COLLAPSED, SHORT, SOUND, read_trainings, recipe_of
 from deepdigits.core.files import write_text
 from deepdigits.core.loading import PARAMS_FILE, read_params, read_yaml
 from deepdigits.ops.exit import exits_cleanly
@@ -44,9 +43,8 @@ def render() -> str:
         if (RESULTS / f"{name}.json").is_file()
     ]
     seeds: dict[str, Any] | None = read_results("seeds") if (RESULTS / "seeds.json").is_file() else None
-    recorded = json.loads(TRAININGS.read_text(encoding="utf-8")) if TRAININGS.is_file() else []
     recipe = recipe_of(read_yaml(Path(PARAMS_FILE)))
-    trainings = [record for record in recorded if record["recipe"] == recipe]
+    trainings = [record for record in read_trainings() if record["recipe"] == recipe]
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )

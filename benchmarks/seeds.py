@@ -46,7 +46,7 @@ def main() -> None:
     commit = head[:12] + " with changes" * dirty
     shipped = read_yaml(COPY / PARAMS_FILE)
     recipe = recipe_of(shipped)
-    records: list[dict[str, Any]] = json.loads(TRAININGS.read_text()) if TRAININGS.is_file() else []
+    records = read_trainings()
 
     def have(kind: str) -> int:
         return sum(record["recipe"] == recipe and record["kind"] == kind for record in records)
@@ -65,6 +65,11 @@ def main() -> None:
     if not have(SHORT):
         train(shortened(shipped))
         keep(SHORT)
+
+
+def read_trainings() -> list[dict[str, Any]]:
+    """All recorded trainings, of every recipe."""
+    return list(json.loads(TRAININGS.read_text(encoding="utf-8"))) if TRAININGS.is_file() else []
 
 
 def recipe_of(params: Mapping[str, Any]) -> str:

@@ -18,6 +18,12 @@ def test_the_committed_results_match_what_was_recorded(monkeypatch: pytest.Monke
     assert Path("benchmarks/RESULTS.md").read_text() == report.render()
 
 
+def test_the_results_say_if_no_training_of_the_current_params_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(report, "recipe_of", lambda _: "another recipe")
+    assert "No training with the current parameters is recorded yet." in report.render()
+
+
 def test_workloads_alternate_after_one_warm_up_round() -> None:
     calls: list[str] = []
     medians = common.alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
