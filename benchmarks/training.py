@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adadelta
-from torch.optim.lr_scheduler import OneCycleLR, StepLR
+from torch.optim import Adadelta
+from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -27,6 +27,7 @@ from deepdigits.tasks.classification.inference import probabilities
 from deepdigits.tasks.cnn.network import Cnn
 from deepdigits.tasks.cnn.training import cnn_to_train
 from deepdigits.training.batches import ShuffledBatches, epoch_generator
+from deepdigits.training.muon import Muon
 
 STEPS, ROUNDS, WANTED = 60, 3, 0.99
 
@@ -46,17 +47,13 @@ def against_bare_loop(params: Params, train: Split) -> Row:
 
     def bare() -> None:
         net = Cnn(params.train_cnn.net).train()
-        optimizer = SGD(
-            net.parameters(), config.max_learning_rate, 0.9, nesterov=True, weight_decay=config.weight_decay
-        )
-        schedule = OneCycleLR(optimizer, config.max_learning_rate, total_steps=STEPS)
+        optimizer = Muon(net.parameters(), config.max_learning_rate, config.weight_decay)
         change = partial(augment, config=config.augmentation)
         tensors = torch.from_numpy(train.images), torch.from_numpy(train.labels)
         for images, labels in ShuffledBatches(*tensors, config.batch_size, STEPS, epoch_generator(0, 0), change):
             optimizer.zero_grad()
             F.cross_entropy(net(images), labels, label_smoothing=config.label_smoothing).backward()
             optimizer.step()
-            schedule.step()
 
     few = train.take(np.arange(1000))
     make = partial(cnn_to_train, params.train_cnn.net, config)
@@ -76,7 +73,7 @@ def against_bare_loop(params: Params, train: Split) -> Row:
 def against_matmul(params: Params) -> Row:
     config = params.train_cnn
     net = Cnn(config.net).train()
-    optimizer = SGD(net.parameters(), 0.01, 0.9, nesterov=True)
+    optimizer = Muon(net.parameters(), 0.01, 0.01)
     images, labels = torch.rand(config.fit.batch_size, 1, 28, 28), torch.randint(10, (config.fit.batch_size,))
     square = torch.randn(2048, 2048)
 

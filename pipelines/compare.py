@@ -54,8 +54,7 @@ def main() -> None:
         stage_lineage("compare", params.profile), DatasetIdentity.of(manifest), "compare", {}, "test"
     ) as run:
         run.metrics({f"mcnemar/{key}": float(value) for key, value in found.items()})
-        for figure in sorted(figures.glob("*.png")):
-            run.file(figure, "figures")
+        run.file(figures, "figures")
         run.description(
             f"CNN vs. RNN on the test images of {manifest['title']}: only the CNN is right on "
             f"{found['only_cnn_right']}, only the RNN on {found['only_rnn_right']} "

@@ -46,8 +46,7 @@ def main() -> None:
     tags = {"model": task.name, "model.sha256": file_sha256(weights)}
     with stage_run(lineage, dataset, lineage.stage, tags, "test") as run:
         run.metrics(logged(measures))
-        for figure in sorted(figures.glob("*.png")):
-            run.file(figure, "figures")
+        run.file(figures, "figures")
         run.description(f"**{task.name.upper()}** on the test data of {dataset.title}: {task.summary(measures)}.")
     print(f"{lineage.stage}: {task.summary(measures)}")
 

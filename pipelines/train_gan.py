@@ -12,6 +12,7 @@ from deepdigits.core.compute import use_threads
 from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
 from deepdigits.core.loading import read_params
+from deepdigits.core.measures import weights_file
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
@@ -26,7 +27,7 @@ from deepdigits.training.data_module import InMemoryData
 from deepdigits.training.trainer import Fitted, Metrics, fit, report_epoch, work_dir
 from deepdigits.training.weights import part_of, save_network
 
-MODEL = paths.MODELS / "gan" / "model.safetensors"
+MODEL = weights_file("gan")
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
 
 

@@ -7,6 +7,7 @@ import torch
 from deepdigits.core import paths
 from deepdigits.core.compute import use_threads
 from deepdigits.core.loading import read_params
+from deepdigits.core.measures import weights_file
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE, load_scenes
@@ -34,7 +35,7 @@ def main() -> None:
     dataset = DatasetIdentity.of(validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT))
     train, validation = (load_scenes(paths.scene_file(name)) for name in ("train", "validation"))
     torch.manual_seed(config.fit.seed)
-    backbone = load_detector(paths.MODELS / "detector" / "model.safetensors").backbone
+    backbone = load_detector(weights_file("detector")).backbone
     shape = SegmenterNet(widths=backbone.widths)
     net = Segmenter(shape)
     net.backbone.load_state_dict(backbone.state_dict())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytorch_lightning as pl
 from pydantic import BaseModel
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 from deepdigits.core import paths
 from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
+from deepdigits.core.measures import weights_file
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
@@ -85,7 +85,7 @@ def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage
         "best_epoch": fitted.best_epoch + 1,
         "parameters": sum(weight.numel() for key, weight in weights.items() if not is_statistic(key)),
     }
-    save_network(recipe.name, recipe.net, weights, model_file(recipe.name))
+    save_network(recipe.name, recipe.net, weights, weights_file(recipe.name))
     write_csv(paths.PLOTS / f"{stage}.csv", fitted.history)
     named = {f"{recipe.name}.{key}": value for key, value in summary.items()}
     write_json(paths.METRICS / f"{stage}.json", {**named, **environment_metrics(recipe.name)})
@@ -95,9 +95,9 @@ def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: 
     measures = validation_measures(fitted) | found
     name, shown = recipe.headline
     run.metrics({f"best/{key}": value for key, value in measures.items()})
-    run.tags({"model.sha256": file_sha256(model_file(recipe.name))})
+    run.tags({"model.sha256": file_sha256(weights_file(recipe.name))})
     run.file(paths.PLOTS / f"{stage}.csv", "history")
-    run.file(model_file(recipe.name), "weights")
+    run.file(weights_file(recipe.name), "weights")
     run.description(
         f"**{recipe.name.upper()}** on {title}. Best of {len(fitted.history)} epochs by validation loss: epoch "
         f"{fitted.best_epoch + 1}, {name} **{measures[name]:{shown}}**. Test metrics are in the run "
@@ -108,10 +108,6 @@ def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: 
 def validation_measures(fitted: Fitted) -> dict[str, float]:
     best = fitted.history[fitted.best_epoch]
     return {key.removeprefix("val/"): value for key, value in best.items() if key.startswith("val/")}
-
-
-def model_file(name: str) -> Path:
-    return paths.MODELS / name / "model.safetensors"
 
 
 def is_statistic(key: str) -> bool:

@@ -41,7 +41,7 @@ from deepdigits.tasks.detector.network import (
 )
 from tests.unit.test_scenes import LOOK
 
-NET = DetectorNet(widths=(4, 8, 8, 8), max_detections=20, nms_iou=0.5)
+NET = DetectorNet(widths=(8, 8, 8), max_detections=20, nms_iou=0.5)
 COUNT = 40
 
 

@@ -27,8 +27,8 @@ FIT = CycleFit(
     epochs=2, steps_per_epoch=8, batch_size=8, max_learning_rate=0.01, weight_decay=0.01, gradient_clip=1.0, seed=3
 )
 NETS = {
-    "detector": DetectorNet(widths=(4, 8, 8, 8), max_detections=10, nms_iou=0.5),
-    "segmenter": SegmenterNet(widths=(4, 8, 8, 8)),
+    "detector": DetectorNet(widths=(8, 16, 16), max_detections=10, nms_iou=0.5),
+    "segmenter": SegmenterNet(widths=(8, 16, 16)),
 }
 
 

@@ -65,9 +65,9 @@ def exported(kind: str) -> Exported:
             Generator(GanNet(noise_dim=8, generator_widths=(8, 4), discriminator_widths=(4,) * 4)).eval()
         )
     if kind == "detector":
-        return ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), max_detections=12, nms_iou=0.5)).eval())
+        return ExportedDetector(Detector(DetectorNet(widths=(8, 8, 8), max_detections=12, nms_iou=0.5)).eval())
     if kind == "segmenter":
-        return ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval())
+        return ExportedSegmenter(Segmenter(SegmenterNet(widths=(8, 8, 8))).eval())
     if kind == "swap":
         gan = GanNet(noise_dim=4, generator_widths=(8, 4), discriminator_widths=(4,) * 4)
         return ExportedSwapper(Swapper(SwapNet(gan=gan, levels=5, encoder_widths=(4, 4, 4))).eval())

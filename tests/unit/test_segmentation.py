@@ -68,7 +68,7 @@ def test_the_loss_combines_cross_entropy_with_the_log_dice_of_each_digit() -> No
 
 def test_the_loss_falls_and_the_answer_has_the_shape_of_the_scene(scenes: Scenes) -> None:
     torch.manual_seed(0)
-    net = Segmenter(SegmenterNet(widths=(4, 8, 8, 8)))
+    net = Segmenter(SegmenterNet(widths=(8, 8, 8)))
     images = torch.from_numpy(scenes.images[:16]).unsqueeze(1).float() / 255
     masks = torch.from_numpy(scenes.semantic[:16])
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)

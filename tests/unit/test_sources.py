@@ -118,7 +118,7 @@ def test_a_decompressed_file_in_a_folder_may_keep_its_gz_name(tmp_path: Path, do
 def test_a_refusal_by_the_users_own_mirror_is_an_error(status: int, downloader: Downloader, mirror) -> None:
     own, good = mirror((status, b"")), mirror((200, gzip.compress(CONTENT)))
     address = own.url.replace("//", "//me:pass%2Fword@") + "/private-folder"
-    with pytest.raises(Refused, match=f"MNIST_MIRROR: .*answered {status} .* for file.gz.*Check its login") as caught:
+    with pytest.raises(Refused, match=f"MNIST_MIRROR: file.gz from .*answered {status} .*Check its login") as caught:
         fetch_all([good.url], downloader, EXPECTED, own=address)
     assert own.requests == 1, "a refused login must not be retried"
     assert good.requests == 0
@@ -193,7 +193,7 @@ def test_a_damaged_file_in_a_folder_is_never_skipped(tmp_path: Path, downloader:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path, downloader: Downloader) -> None:
-    with pytest.raises(UserError, match="MNIST_MIRROR.*is not a folder"):
+    with pytest.raises(UserError, match="ingest.mirrors in params.yaml: .*nowhere is not a folder"):
         fetch_all([str(tmp_path / "nowhere")], downloader, EXPECTED)
 
 

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
+from torch.nn import functional
 
 from deepdigits.core.errors import Terminated, UserError
 from deepdigits.data.digits.splits import Split, stratified_rows
@@ -29,7 +30,7 @@ from deepdigits.tasks.gan import monitor
 from deepdigits.tasks.gan.config import GanNet, GanStop, TrainGan
 from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.tasks.gan.network import Discriminator, Generator, class_noise, generate
-from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.tasks.gan.training import ConditionalGan, generator_slope
 from deepdigits.tasks.rnn import network as rnn
 from deepdigits.tasks.rnn.config import RnnNet
 from deepdigits.tasks.rnn.training import rnn_to_train
@@ -246,6 +247,16 @@ def test_other_load_on_the_machine_does_not_change_the_weights(
             process.kill()
             process.wait()
     assert equal(fitted.state, under_load.state)
+
+
+def test_the_generator_slope_is_the_gradient_of_its_own_loss() -> None:
+    torch.manual_seed(1)
+    discriminator, digits = Discriminator(GAN_NET), torch.arange(8)
+    shown = torch.rand(8, 1, 28, 28, requires_grad=True)
+    (direct,) = torch.autograd.grad(functional.softplus(-discriminator(shown, digits)).mean(), shown)
+    logits = discriminator(shown, digits)
+    functional.softplus(logits).mean().backward()
+    assert torch.allclose(generator_slope(shown, logits.detach()), direct, rtol=1e-4, atol=1e-9)
 
 
 def test_gan_training_moves_towards_the_real_images(uninterrupted: Callable[[str], Uninterrupted]) -> None:

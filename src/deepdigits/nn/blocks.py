@@ -18,25 +18,27 @@ def convolution(width_in: int, width_out: int, stride: int = 1, kernel: int = 3)
 
 
 class Backbone(nn.Module):
-    """Images float32 `(n, 1, height, width)` in 0 to 1 -> four feature maps with `widths` channels, at full, half,
-    quarter and eighth size. The scene networks start with it.
+    """Images float32 `(n, 1, height, width)` in 0 to 1 -> three feature maps with `widths` channels, at half, quarter
+    and eighth size. The scene networks start with it.
+
+    There is no level at full size: it would have few channels, and so take long for little arithmetic.
     """
 
     def __init__(self, widths: Sequence[int]):
         super().__init__()
-        self.widths = first, second, third, fourth = tuple(widths)
-        self.level1 = convolution(1, first)
-        self.level2 = nn.Sequential(convolution(first, second, 2), convolution(second, second))
-        self.level3 = nn.Sequential(convolution(second, third, 2), convolution(third, third), convolution(third, third))
-        self.level4 = nn.Sequential(
-            convolution(third, fourth, 2), convolution(fourth, fourth), convolution(fourth, fourth)
+        self.widths = half, quarter, eighth = tuple(widths)
+        self.at_half = nn.Sequential(convolution(1, half, 2, kernel=5), convolution(half, half))
+        self.at_quarter = nn.Sequential(
+            convolution(half, quarter, 2), convolution(quarter, quarter), convolution(quarter, quarter)
+        )
+        self.at_eighth = nn.Sequential(
+            convolution(quarter, eighth, 2), convolution(eighth, eighth), convolution(eighth, eighth)
         )
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        one = self.level1(images.contiguous(memory_format=torch.channels_last))
-        two = self.level2(one)
-        three = self.level3(two)
-        return one, two, three, self.level4(three)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        half = self.at_half(images.contiguous(memory_format=torch.channels_last))
+        quarter = self.at_quarter(half)
+        return half, quarter, self.at_eighth(quarter)
 
 
 def strided(widths: Sequence[int]) -> list[nn.Module]:

@@ -81,10 +81,11 @@ def other_environment(root: Path) -> list[str]:
     differences: dict[tuple[str, str], list[str]] = {}
     for path in sorted((root / paths.METRICS).glob("train_*.json")):
         model = path.stem.removeprefix("train_")
-        there = {key: read_json(path).get(f"{model}.environment.{key}", "unknown") for key in here}
+        figures = read_json(path)
         for key in here:
-            if there[key] != here[key]:
-                differences.setdefault((key, str(there[key])), []).append(model)
+            there = str(figures.get(f"{model}.environment.{key}", "unknown"))
+            if there != here[key]:
+                differences.setdefault((key, there), []).append(model)
     return [
         f"{', '.join(models)}: {ENVIRONMENT[key]} was {there[:12]}, but is {here[key][:12]} here."
         for (key, there), models in differences.items()

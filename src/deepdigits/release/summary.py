@@ -69,7 +69,9 @@ def summary_panel(registered: Sequence[Registered], refused: Refused, profile: s
         table.add_row(model, _summary(model), Text(f"refused: {'; '.join(floors)}", "red"))
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
-    lines.append(f"Report: {paths.REPORT}   Data validation: {paths.DATA_DOCS}/index.html   Browse the runs: make ui")
+    pages = {"Report": paths.REPORT, "Data validation": paths.DATA_DOCS / "index.html"}
+    found = [f"{name}: {page}" for name, page in pages.items() if page.exists()]
+    lines.append("   ".join([*found, "Browse the runs: make ui"]))
     note = "" if profile == "default" else f", profile {profile}: a quick trial"
     return Panel(
         Group(*lines),

@@ -1,4 +1,4 @@
-"""Training settings for any network with a one-cycle learning rate."""
+"""Training settings of the supervised networks and the swap."""
 
 from __future__ import annotations
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
-from torch.optim import AdamW
 
 from deepdigits.training.config import CycleFit
-from deepdigits.training.schedule import one_cycle
+from deepdigits.training.muon import Muon
+from deepdigits.training.schedule import with_schedule
 
 Losses = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 
 
 class SupervisedTraining(pl.LightningModule):
-    """AdamW with a one-cycle learning rate.
+    """Muon with a learning rate that rises, then falls to zero.
 
     Args:
         net: takes images float32 `(n, 1, height, width)` in 0 to 1.
@@ -36,8 +36,7 @@ class SupervisedTraining(pl.LightningModule):
         self._step(batch, "val")
 
     def configure_optimizers(self) -> Any:
-        optimizer = AdamW(self.net.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
-        return one_cycle(self, optimizer, self.learning_rate)
+        return with_schedule(self, Muon(self.net.parameters(), self.learning_rate, self.weight_decay))
 
     def _step(self, batch: tuple[Tensor, Tensor], part: str) -> Tensor:
         found = self.losses(self.net, *batch)

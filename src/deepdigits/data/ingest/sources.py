@@ -113,10 +113,11 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
     wrong: list[str] = []
     unreachable: list[str] = []
     for mirror in mirrors:
+        setting = "MNIST_MIRROR" if mirror == own else "ingest.mirrors in params.yaml"
         try:
             if _is_url(mirror):
                 return Fetched(_download(name, digest, mirror, downloader), mirror)
-            return Fetched(_read_folder(name, digest, Path(mirror)), mirror)
+            return Fetched(_read_folder(name, digest, Path(mirror), setting), mirror)
         except WrongBytes as error:
             if mirror == own or not _is_url(mirror):
                 raise  # the user chose this source: never silently skip a bad file in it
@@ -124,7 +125,7 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
         except Refused as error:
             if mirror == own:
                 raise Refused(
-                    f"MNIST_MIRROR: {masked(mirror)} {error} for {name}.gz. Check its login and path, or unset it to "
+                    f"MNIST_MIRROR: {name}.gz from {masked(mirror)}: {error}. Check its login and path, or unset it to "
                     "use the mirrors in params.yaml."
                 ) from None
             unreachable.append(f"  {masked(mirror)}: {error}")
@@ -155,15 +156,15 @@ def _reason(error: Exception) -> str:
     return masked(str(error)) or type(error).__name__
 
 
-def _read_folder(name: str, digest: str, folder: Path) -> bytes:
+def _read_folder(name: str, digest: str, folder: Path, setting: str) -> bytes:
     if not folder.is_dir():
         raise UserError(
-            f"MNIST_MIRROR: {masked(str(folder))} is not a folder. Set it to a folder or an http(s) URL, or unset it."
+            f"{setting}: {masked(str(folder))} is not a folder. Set it to a folder or an http(s) URL, or remove it."
         )
     for path in (folder / f"{name}.gz", folder / name):
         if path.is_file():
             return _verified(path.read_bytes(), digest, str(path), compressed=path.suffix == ".gz")
-    raise UserError(f"MNIST_MIRROR: {folder} holds neither {name}.gz nor {name}.")
+    raise UserError(f"{setting}: {folder} contains neither {name}.gz nor {name}.")
 
 
 def _download(name: str, digest: str, mirror: str, downloader: Downloader) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -14,16 +13,15 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.tasks.classification.calibration import fit_temperature, scaled_loss
-from deepdigits.training.schedule import one_cycle
+from deepdigits.training.schedule import with_schedule
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy with label smoothing and a one-cycle learning rate.
+    """Cross-entropy with label smoothing, and a learning rate that rises, then falls to zero.
 
     Args:
         net: float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
-        make_optimizer: parameters of `net` -> optimizer.
-        max_learning_rate: the peak of the cycle.
+        optimizer: of the parameters of `net`, at the peak of its learning rate.
         label_smoothing: 0 to 1; applies to training only.
 
     `val/loss`, which selects the best epoch, is the cross-entropy after fitting a temperature, as the final model will
@@ -34,14 +32,12 @@ class Classifier(pl.LightningModule):
     def __init__(
         self,
         net: nn.Module,
-        make_optimizer: Callable[[Any], Optimizer],
-        max_learning_rate: float,
+        optimizer: Optimizer,
         label_smoothing: float,
     ):
         super().__init__()
         self.net = net
-        self.make_optimizer = make_optimizer
-        self.max_learning_rate = max_learning_rate
+        self.optimizer = optimizer
         self.label_smoothing = label_smoothing
         self.accuracy = nn.ModuleDict(
             {part: MulticlassAccuracy(CLASSES, average="micro") for part in ("on_train", "on_val")}
@@ -67,7 +63,7 @@ class Classifier(pl.LightningModule):
         self.log("val/loss", scaled_loss(logits, labels, fit_temperature(logits, labels)), prog_bar=True)
 
     def configure_optimizers(self) -> Any:
-        return one_cycle(self, self.make_optimizer(self.net.parameters()), self.max_learning_rate)
+        return with_schedule(self, self.optimizer)
 
     def _predict(self, batch: tuple[Tensor, Tensor], part: str) -> tuple[Tensor, Tensor]:
         """Return the logits and labels of a batch, and log its accuracy."""

@@ -17,7 +17,7 @@ from deepdigits.tasks.cnn.config import CnnNet
 class Cnn(nn.Module):
     """Local contrast, then five 3x3 convolutions with batch norm and ReLU, then global max pooling.
 
-    There is additional max pooling after the first and the third convolution.
+    There is additional max pooling after the first and the second convolution.
 
     float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
     """
@@ -28,7 +28,7 @@ class Cnn(nn.Module):
         width_in = 1
         for index, width in enumerate(config.widths):
             layers.append(nn.Conv2d(width_in, width, 3, padding=1, bias=False))
-            if index in (0, 2):  # before the norm, which then has only a quarter of the pixels to process
+            if index in (0, 1):  # before the norm, which then has only a quarter of the pixels to process
                 layers.append(nn.MaxPool2d(2))
             layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             width_in = width

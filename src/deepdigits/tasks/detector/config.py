@@ -11,7 +11,7 @@ from deepdigits.training.config import CycleFit
 
 
 class DetectorNet(Section):
-    widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+    widths: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3)]
     max_detections: Annotated[int, Field(ge=1, le=300)]
     nms_iou: Fraction
 

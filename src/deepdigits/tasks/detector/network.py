@@ -26,7 +26,7 @@ from deepdigits.tasks.detector.config import DetectorNet
 STRIDE = 4  # pixels of the scene per cell of the output map
 CENTER_RADIUS = 1.5  # in cells; a cell predicts a digit if their centres are at most this far apart in x and in y
 NOTHING = -1  # the label of an empty slot in a list of digits
-BOX_WEIGHT = 2.0  # weight of the box loss relative to the score loss
+BOX_WEIGHT = 4.0  # weight of the box loss relative to the score loss
 LEAST_SCORE = 0.02  # boxes with a lower score are discarded
 PRIOR = 0.01  # the initial score of every cell
 
@@ -45,14 +45,13 @@ class Detector(nn.Module):
     def __init__(self, config: DetectorNet):
         super().__init__()
         self.max_detections, self.nms_iou = config.max_detections, config.nms_iou
-        _, _, third, fourth = config.widths
+        _, quarter, eighth = config.widths
         self.backbone = Backbone(config.widths)
-        self.narrow = convolution(fourth, third, kernel=1)
-        self.joined = convolution(third, third)
-        scores, places = nn.Conv2d(third, CLASSES, 1), nn.Conv2d(third, 4, 1)
-        self.class_head = nn.Sequential(convolution(third, third), convolution(third, third), scores)
-        self.box_head = nn.Sequential(convolution(third, third), places)
-        for last, bias in ((scores, math.log(PRIOR / (1 - PRIOR))), (places, 0.0)):
+        self.narrow = convolution(eighth, quarter, kernel=1)
+        self.joined = nn.Sequential(convolution(quarter, quarter), convolution(quarter, quarter))
+        scores, self.box_head = nn.Conv2d(quarter, CLASSES, 1), nn.Conv2d(quarter, 4, 1)
+        self.class_head = nn.Sequential(convolution(quarter, quarter), scores)
+        for last, bias in ((scores, math.log(PRIOR / (1 - PRIOR))), (self.box_head, 0.0)):
             nn.init.normal_(last.weight, std=0.01)
             nn.init.constant_(last.bias, bias)  # type: ignore[arg-type]
         self.register_buffer("threshold", torch.tensor(0.5))

@@ -13,7 +13,7 @@ from deepdigits.training.config import CycleFit
 class SegmenterNet(Section):
     """Not in params.yaml: the widths are the detector's, because the segmenter starts from the detector's backbone."""
 
-    widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+    widths: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3)]
 
 
 class TrainSegmenter(Section):

@@ -24,23 +24,24 @@ class Segmenter(nn.Module):
     """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, 11, height, width)`.
 
     Class 0 is the background, class 1 + d the digit d. The backbone is the contracting path; on the expanding path,
-    each level also receives its own output from the contracting path.
+    each level also receives its own output from the contracting path. The last layer predicts the four pixels of each
+    cell at half size (Shi et al., 2016, arXiv:1609.05158).
     """
 
     def __init__(self, config: SegmenterNet):
         super().__init__()
-        first, second, third, fourth = config.widths
+        half, quarter, eighth = config.widths
         self.backbone = Backbone(config.widths)
-        self.back3 = UpBlock(fourth, third)
-        self.back2 = UpBlock(third, second)
-        self.back1 = UpBlock(second, first)
-        self.head = nn.Conv2d(first, CLASSES, 1)
+        self.to_quarter = UpBlock(eighth, quarter)
+        self.to_half = UpBlock(quarter, half)
+        self.head = nn.Conv2d(half, 4 * CLASSES, 3, padding=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
-        one, two, three, four = self.backbone(images)
-        logits: Tensor = self.head(self.back1(self.back2(self.back3(four, three), two), one))
-        return logits
+        half, quarter, eighth = self.backbone(images)
+        cells = self.head(self.to_half(self.to_quarter(eighth, quarter), half))
+        height, width = images.shape[2:]
+        return F.pixel_shuffle(cells, 2)[:, :, :height, :width]
 
 
 class UpBlock(nn.Module):
