@@ -22,7 +22,7 @@ from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.plotting.figures import save_animation
 from deepdigits.tasks.gan.config import TrainGan
 from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
-from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.tasks.gan.training import FOOL_RATE, ConditionalGan
 from deepdigits.training.data_module import InMemoryData
 from deepdigits.training.trainer import Fitted, Metrics, fit, report_epoch, work_dir
 from deepdigits.training.weights import part_of, save_network
@@ -96,7 +96,7 @@ def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str) -> None:
         "gan.best_epoch": fitted.best_epoch + 1,
         "gan.epochs": len(fitted.history),
         "gan.stopped_by": stopped_by,
-        "gan.val.fool_rate": best["val/fool_rate"],
+        "gan.train.fool_rate": best[FOOL_RATE],
         "gan.val.diversity": best["val/diversity"],
         "gan.val.frechet": best[MONITOR],
         **environment_metrics("gan"),

@@ -184,7 +184,7 @@ def test_a_store_that_never_saw_the_training_gets_a_restored_run(moved: Workspac
     run = store(moved).get_run(version.run_id)
     assert run.data.tags["restored"] == "true"
     epochs = json.loads((moved.root / "reports/metrics/train_gan.json").read_text())["gan.epochs"]
-    assert len(store(moved).get_metric_history(version.run_id, "val/fool_rate")) == epochs
+    assert len(store(moved).get_metric_history(version.run_id, "train/fool_rate")) == epochs
 
 
 @pytest.mark.parametrize("model", ["cnn", "gan"])

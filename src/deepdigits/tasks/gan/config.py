@@ -18,7 +18,6 @@ class GanNet(Section):
 class GanStop(Section):
     fool_rate: Fraction
     diversity: Annotated[float, Field(ge=0)]
-    patience: Positive
 
 
 class TrainGan(Section):

@@ -12,9 +12,9 @@ from pytorch_lightning.callbacks import Callback
 from deepdigits.data.digits.splits import Split, first_of_each_class
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.tasks.gan.config import GanStop
-from deepdigits.tasks.gan.metrics import diversity, fool_rate, frechet_distance
-from deepdigits.tasks.gan.network import class_noise, generate, scores
-from deepdigits.tasks.gan.training import ConditionalGan
+from deepdigits.tasks.gan.metrics import diversity, frechet_distance
+from deepdigits.tasks.gan.network import class_noise, generate
+from deepdigits.tasks.gan.training import FOOL_RATE, ConditionalGan
 
 MONITOR = "val/frechet"
 PROJECTED = 64  # principal components: they explain about 87 % of the variance of MNIST's pixels
@@ -23,7 +23,7 @@ PROJECTED = 64  # principal components: they explain about 87 % of the variance 
 class ValidationMeasures(Callback):
     """After each epoch, compares samples from fixed noise with the validation images and logs the measures.
 
-    `val/fool_rate`: see `fool_rate`. `val/diversity`: mean distance within a class, relative to real images.
+    `val/diversity`: mean distance within a class, relative to real images.
     `val/frechet`: Frechet distance in the principal components of the training pixels; it selects the best epoch. It
     needs no other network, so this stage does not depend on another one; `evaluate` measures FID in the CNN's features.
     """
@@ -31,7 +31,6 @@ class ValidationMeasures(Callback):
     def __init__(
         self, train: Split, validation: Split, samples_per_class: int, noise_dim: int, seed: int, grid_dir: Path
     ):
-        self.validation = validation
         self.noise, self.digits = class_noise(samples_per_class, noise_dim, seed)
         self.mean, self.axes = _principal_axes(train.images)
         self.real_projected = self._project(validation.images)
@@ -42,12 +41,8 @@ class ValidationMeasures(Callback):
         assert isinstance(pl_module, ConditionalGan)
         digits = self.digits.numpy()
         fake = generate(pl_module.averaged, self.noise, self.digits)
-        real_scores = scores(pl_module.discriminator, self.validation.images, self.validation.labels)
-        fake_scores = scores(pl_module.discriminator, fake, digits)
-        pl_module.train()
         ratio = diversity(fake, digits) / self.real_diversity
         measures = {
-            "val/fool_rate": fool_rate(real_scores, fake_scores),
             "val/diversity": float(ratio.mean()),
             "val/diversity_min": float(ratio.min()),
             MONITOR: frechet_distance(self.real_projected, self._project(fake)),
@@ -63,30 +58,25 @@ class ValidationMeasures(Callback):
 class FoolRateStopping(Callback):
     """Stops training once a large share of the samples fool the discriminator while the samples stay varied.
 
-    Both conditions must hold for `patience` consecutive epochs. The fool rate alone is not enough: a generator that
-    draws one perfect image per class reaches 100 %.
+    Both conditions must hold in the same epoch. The fool rate alone is not enough: a generator that draws one perfect
+    image per class reaches 100 %.
     """
 
     def __init__(self, config: GanStop):
         self.config = config
-        self.streak = 0
         self.reason = "max_epochs"
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = trainer.callback_metrics
-        holds = (
-            metrics["val/fool_rate"] > self.config.fool_rate and metrics["val/diversity_min"] > self.config.diversity
-        )
-        self.streak = self.streak + 1 if holds else 0
-        if self.streak >= self.config.patience:
+        if metrics[FOOL_RATE] > self.config.fool_rate and metrics["val/diversity_min"] > self.config.diversity:
             self.reason = "fool_rate"
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"streak": self.streak, "reason": self.reason}
+        return {"reason": self.reason}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.streak, self.reason = state_dict["streak"], state_dict["reason"]
+        self.reason = state_dict["reason"]
 
 
 def _principal_axes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

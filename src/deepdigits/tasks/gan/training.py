@@ -16,6 +16,10 @@ from deepdigits.nn.contrast import CLASSES
 from deepdigits.tasks.gan.config import TrainGan
 from deepdigits.tasks.gan.network import Discriminator, Generator
 
+# The share of samples that score above the median real image of their batch, before the step that trains on both. The
+# mean over an epoch's steps settles. Measured once at its end, it jumps with each step of the discriminator.
+FOOL_RATE = "train/fool_rate"
+
 
 def _warm_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     """An exponential moving average with a short initial horizon, so that the untrained weights are soon forgotten."""
@@ -69,9 +73,11 @@ class ConditionalGan(pl.LightningModule):
         shown = fake.detach().requires_grad_()
         logits = self.discriminator(shown, fake_digits)
         if batch_index % self.config.r1_every == 0:
-            loss_real = self._real_loss_with_r1(real, digits)
+            real_logits, penalty = self._logits_with_r1(real, digits)
+            loss_real = F.softplus(-real_logits).mean() + penalty
         else:
-            loss_real = F.softplus(-self.discriminator(real, digits)).mean()
+            real_logits = self.discriminator(real, digits)
+            loss_real = F.softplus(-real_logits).mean()
         loss_d = loss_real + F.softplus(logits).mean()
         optimizer_d.zero_grad()
         self.manual_backward(loss_d)
@@ -82,8 +88,13 @@ class ConditionalGan(pl.LightningModule):
         optimizer_g.step()
         self.averaged.update_parameters(self.generator)
 
-        loss_g = F.softplus(-logits).mean()
-        self._log_epoch_mean({"train/generator_loss": loss_g, "train/discriminator_loss": loss_d})
+        self._log_epoch_mean(
+            {
+                "train/generator_loss": F.softplus(-logits).mean(),
+                "train/discriminator_loss": loss_d,
+                FOOL_RATE: (logits > real_logits.detach().quantile(0.5)).float().mean(),
+            }
+        )
 
     def configure_optimizers(self) -> Any:
         rate, betas = self.config.learning_rate, (0.5, 0.99)
@@ -92,7 +103,7 @@ class ConditionalGan(pl.LightningModule):
             Adam(self.discriminator.parameters(), lr=rate, betas=betas, fused=True),
         ]
 
-    def _real_loss_with_r1(self, real: Tensor, digits: Tensor) -> Tensor:
+    def _logits_with_r1(self, real: Tensor, digits: Tensor) -> tuple[Tensor, Tensor]:
         real = real.detach().requires_grad_()
         logits = self.discriminator(real, digits)
         (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
@@ -100,7 +111,7 @@ class ConditionalGan(pl.LightningModule):
         self._log_epoch_mean({"train/r1": penalty})
         # Lazy regularisation: apply it every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
         weight = self.config.r1_gamma / 2 * self.config.r1_every
-        return F.softplus(-logits).mean() + weight * penalty
+        return logits, weight * penalty
 
     def _log_epoch_mean(self, values: dict[str, Tensor]) -> None:
         self.log_dict({name: value.detach() for name, value in values.items()}, on_step=False, on_epoch=True)
