@@ -17,7 +17,7 @@ from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.fakes.metrics import auc, fakes_measures
 from deepdigits.tasks.gan.config import GanNet
 from deepdigits.tasks.swap.config import SwapNet, SwapWeights, TrainSwap
-from deepdigits.tasks.swap.handwriting import slants, thicknesses
+from deepdigits.tasks.swap.handwriting import slants, strokes, thicknesses
 from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, style_correlations, styles, swap_measures
 from deepdigits.tasks.swap.network import Swapper, other_digits, style_codes, swap_digits
 from deepdigits.tasks.swap.training import SwapTraining, handwriting, usual_handwriting
@@ -204,3 +204,16 @@ def test_each_kind_of_fake_is_measured_separately() -> None:
     assert found["auc_swapped"] == pytest.approx(0.5, abs=0.01)
     assert found["found_at_1_percent"] == pytest.approx(0.5, abs=0.01)
     assert found["accuracy"] == pytest.approx(0.75)
+
+
+def test_strokes_counts_pieces_holes_and_blur() -> None:
+    ring = bar(12)
+    ring[8:20, 11:17] = 0
+    dotted = bar(4)
+    dotted[12:15] = 0
+    diagonal = np.zeros((28, 28), np.uint8)
+    np.fill_diagonal(diagonal, 255)  # pixels that touch at corners belong to one piece
+    found = strokes(np.stack([bar(4), ring, dotted, diagonal]))
+    assert found == {"whole": 0.75, "holes": 0.25, "soft": 0.0}
+    assert strokes(bar(4)[None] // 2 + 1)["soft"] == 1
+    assert strokes(np.zeros((1, 28, 28), np.uint8)) == {"whole": 0.0, "holes": 0.0, "soft": 0.0}

@@ -14,9 +14,10 @@ from deepdigits.tasks.classification.inference import probabilities
 from deepdigits.tasks.cnn.config import CnnNet
 from deepdigits.tasks.config import FreshDiscriminator
 from deepdigits.tasks.gan.config import GanNet
-from deepdigits.tasks.gan.metrics import fool_rate, nearest_distances
+from deepdigits.tasks.gan.fresh import fresh_discriminator
+from deepdigits.tasks.gan.metrics import fool_rate, nearest_distances, separability
 from deepdigits.tasks.gan.network import Generator, draw_images, scores
-from deepdigits.tasks.gan.synthesis import Ensemble, classifier_of_generated, fresh_discriminator
+from deepdigits.tasks.gan.synthesis import Ensemble, classifier_of_generated
 from tests.conftest import ROOT
 
 NET = GanNet(noise_dim=4, generator_widths=(4, 4), discriminator_widths=(8, 16, 16, 32))
@@ -61,14 +62,20 @@ def test_a_fresh_discriminator_tells_noise_from_digits_and_is_fooled_by_copies(d
     train, test = digits
     torch.manual_seed(0)
     untrained = Generator(NET)
-    for generator, expected in (
-        (untrained, pytest.approx(0, abs=0.02)),
-        (Copying(train), pytest.approx(0.5, abs=0.15)),
+    for generator, rate, auc in (
+        (untrained, pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02)),
+        (Copying(train), pytest.approx(0.5, abs=0.15), pytest.approx(0.5, abs=0.15)),
     ):
-        judge = fresh_discriminator(NET, generator, train, JUDGE, seed=1)
+
+        def draw(labels: Tensor, random: torch.Generator, generator: torch.nn.Module = generator) -> Tensor:
+            drawn: Tensor = generator(torch.randn(len(labels), NET.noise_dim, generator=random), labels)
+            return drawn
+
+        judge = fresh_discriminator(NET, draw, train, JUDGE, seed=1)
         fake = draw_images(generator, test.labels, seed=2)
-        rate = fool_rate(scores(judge, test.images, test.labels), scores(judge, fake, test.labels))
-        assert rate == expected
+        judged = scores(judge, test.images, test.labels), scores(judge, fake, test.labels)
+        assert fool_rate(*judged) == rate
+        assert separability(*judged) == auc
 
 
 def test_drawing_depends_only_on_the_seed(digits: tuple[Split, Split]) -> None:

@@ -314,7 +314,9 @@ def test_the_stopping_rule_ends_a_training_by_the_mean_over_an_epochs_steps(
 ) -> None:
     rates = [epoch[FOOL_RATE] for epoch in train_gan(splits, tmp_path / "all").history]
     most = max(rates)
-    assert len(rates) == GAN.max_epochs and 0 < most < 1 and rates.index(most) < GAN.max_epochs - 1
+    assert len(rates) == GAN.max_epochs
+    assert 0 < most < 1
+    assert rates.index(most) < GAN.max_epochs - 1
     rule = FoolRateStopping(GanStop(fool_rate=most - 0.001, diversity=0.0))
     stopped = train_gan(splits, tmp_path / "stopped", rule)
     assert len(stopped.history) == rates.index(most) + 1

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from deepdigits.core import paths
 from deepdigits.core.measures import weights_file
@@ -18,11 +19,13 @@ from deepdigits.tasks.classification.inference import probabilities
 from deepdigits.tasks.cnn.network import features, load_cnn
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.evaluation import IMAGES, Evaluation
+from deepdigits.tasks.gan.fresh import fresh_discriminator
 from deepdigits.tasks.gan.metrics import (
     agreement_measures,
     feature_measures,
     fool_rate,
     pixel_measures,
+    separability,
     synthetic_measures,
 )
 from deepdigits.tasks.gan.network import (
@@ -34,7 +37,7 @@ from deepdigits.tasks.gan.network import (
     load_generator,
     scores,
 )
-from deepdigits.tasks.gan.synthesis import classifier_of_generated, fresh_discriminator
+from deepdigits.tasks.gan.synthesis import classifier_of_generated
 
 DISCRIMINATOR = paths.MODELS / "gan" / "discriminator.safetensors"
 SPLITS = ("test", "validation", "train")
@@ -55,7 +58,7 @@ def evaluate(generator: Generator, figures: Path, config: Evaluate) -> dict[str,
         **feature_measures(in_real, in_other, in_fake, config.neighbours),
         **pixel_measures(real, fake, splits["train"].images),
         **agreement_measures(_read(cnn, fake), fake.labels),
-        **_fool_rates(generator, splits["validation"], real, fake, config),
+        **_discriminated(generator, splits["validation"], real, fake, config),
         **synthetic_measures(_read(trained_on_fake, splits["test"]), splits["test"].labels),
     }
 
@@ -78,17 +81,26 @@ def _read(network: nn.Module, split: Split) -> np.ndarray:
     return np.asarray(probabilities(network, split.images).argmax(axis=1))
 
 
-def _fool_rates(
+def _discriminated(
     generator: Generator, validation: Split, real: Split, fake: Split, config: Evaluate
 ) -> dict[str, float]:
-    """The fool rates of the discriminator from GAN training, and of a new one trained on validation images."""
+    """How well the discriminator from GAN training, and a new one trained on validation images, tell real from fake."""
+
+    def draw(digits: Tensor, random: torch.Generator) -> Tensor:
+        samples: Tensor = generator(torch.randn(len(digits), generator.noise_dim, generator=random), digits)
+        return samples
+
     own = load_discriminator(DISCRIMINATOR)
-    fresh = fresh_discriminator(own.config, generator, validation, config.fresh_discriminator, config.seed)
-    rates = [
-        fool_rate(scores(network, real.images, real.labels), scores(network, fake.images, fake.labels))
+    fresh = fresh_discriminator(own.config, draw, validation, config.fresh_discriminator, config.seed)
+    by_own, by_fresh = (
+        (scores(network, real.images, real.labels), scores(network, fake.images, fake.labels))
         for network in (own, fresh)
-    ]
-    return {"fool_rate": rates[0], "fool_rate_fresh": rates[1]}
+    )
+    return {
+        "fool_rate": fool_rate(*by_own),
+        "fool_rate_fresh": fool_rate(*by_fresh),
+        "auc_fresh": separability(*by_fresh),
+    }
 
 
 def _save_figures(generator: Generator, real: Split, fake: np.ndarray, figures: Path, seed: int) -> None:

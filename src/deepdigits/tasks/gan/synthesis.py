@@ -1,4 +1,4 @@
-"""Judge a generator by networks trained on its samples."""
+"""Judge a generator by classifiers trained on its samples."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.optim import Adam
 
 from deepdigits.data.digits.splits import Split
 from deepdigits.nn.contrast import CLASSES
-from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.classification.fit_classifier import fit_classifier, ignore_epoch
 from deepdigits.tasks.cnn.training import cnn_to_train
-from deepdigits.tasks.config import FreshDiscriminator, Synthetic
-from deepdigits.tasks.gan.config import GanNet
-from deepdigits.tasks.gan.network import Discriminator, Generator
-from deepdigits.training.batches import epoch_generator
+from deepdigits.tasks.config import Synthetic
 
 Draw = Callable[[np.ndarray, int], np.ndarray]  # labels int64 (n,) and a seed -> images uint8 (n, 28, 28)
 
@@ -55,29 +49,3 @@ def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module
         labels = np.arange(count) % CLASSES
         splits.append(Split(draw(labels, seed + part), labels))
     return fit_classifier(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, ignore_epoch)
-
-
-def fresh_discriminator(
-    net: GanNet, generator: Generator, real: Split, config: FreshDiscriminator, seed: int
-) -> Discriminator:
-    """Train a new discriminator to distinguish `real`, which the GAN was not trained on, from generated images.
-
-    The GAN's own discriminator has seen the training images, and it and the generator keep adapting to each other. This
-    one only judges.
-    """
-    torch.manual_seed(seed)
-    discriminator = Discriminator(net)
-    optimizer = Adam(discriminator.parameters(), lr=config.learning_rate, betas=(0.5, 0.99), fused=True)
-    images, labels = torch.from_numpy(real.images), torch.from_numpy(real.labels)
-    draw = epoch_generator(seed, 0)
-    for _ in range(config.steps):
-        rows = torch.randint(len(labels), (config.batch_size,), generator=draw)
-        noise = torch.randn(config.batch_size, generator.noise_dim, generator=draw)
-        with torch.no_grad():
-            fake = generator(noise, labels[rows])
-        loss = F.softplus(-discriminator(to_unit(images[rows]), labels[rows])).mean()
-        loss = loss + F.softplus(discriminator(fake, labels[rows])).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return discriminator.eval()

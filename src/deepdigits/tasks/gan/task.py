@@ -108,6 +108,10 @@ def figures(m: Mapping[str, Any]) -> Rows:
             "share of samples that fool its own discriminator; a new one (0.5 is ideal)",
             f"{m['test.fool_rate']:.3f}, {m['test.fool_rate_fresh']:.3f}",
         ),
+        (
+            "area under the ROC curve of a new discriminator, real test images against samples (0.5 is ideal)",
+            f"{m['test.auc_fresh']:.4f}",
+        ),
         ("training stopped by", f"{m['stopped_by']} after {m['epochs']} epochs; kept epoch {m['best_epoch']}"),
         ("weights of the judging CNN (metrics under other CNNs are not comparable)", str(m["judged_by.cnn"])),
     ]

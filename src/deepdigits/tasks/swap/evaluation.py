@@ -7,30 +7,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from deepdigits.core import paths
 from deepdigits.core.measures import weights_file
 from deepdigits.data.digits.splits import Split, load_split
 from deepdigits.nn.contrast import CLASSES
+from deepdigits.nn.prediction import to_unit
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.plotting.plots import save_pairs
 from deepdigits.tasks.classification.inference import probabilities
 from deepdigits.tasks.cnn.network import load_cnn
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.evaluation import IMAGES, Evaluation
+from deepdigits.tasks.gan.fresh import fresh_discriminator
+from deepdigits.tasks.gan.metrics import separability
+from deepdigits.tasks.gan.network import scores
+from deepdigits.tasks.swap.handwriting import strokes
 from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, styles, swap_measures
 from deepdigits.tasks.swap.network import Swapper, digits_read, load_swapper, other_digits, style_codes, swap_digits
 
 SHOWN = 60  # misread swaps per figure
 STYLE = ("slant, radians", "thickness, pixels")
-SPLITS = ("test", "train")
+SPLITS = ("test", "validation", "train")
 PROBE_SEED = 0
 PROBED = 20_000  # training images whose style codes the probes learn from
 
 
-def evaluate(network: Swapper, figures: Path, _config: Evaluate) -> dict[str, float]:
+def evaluate(network: Swapper, figures: Path, config: Evaluate) -> dict[str, float]:
     """Compute the measures on the test images, each swapped to one other digit and back."""
-    test, train = (load_split(paths.split_file(name)) for name in SPLITS)
+    test, validation, train = (load_split(paths.split_file(name)) for name in SPLITS)
     known = probed(train)
     wanted = other_digits(test.labels)
     swapped = swap_digits(network, test.images, wanted)
@@ -47,12 +54,27 @@ def evaluate(network: Swapper, figures: Path, _config: Evaluate) -> dict[str, fl
             style_codes(network, known.images), known.labels, style_codes(network, test.images), test.labels, PROBE_SEED
         ),
         "source_read": float((digits_read(network, test.images) == test.labels).mean()),
+        **strokes(swapped),
+        **{f"{name}_real": value for name, value in strokes(test.images).items()},
+        "auc_fresh": _fresh_auc(network, validation, test, Split(swapped, wanted), config),
     }
 
 
 def probed(train: Split) -> Split:
     """The training images whose style codes the probes learn from."""
     return Split(train.images[:PROBED], train.labels[:PROBED])
+
+
+def _fresh_auc(network: Swapper, validation: Split, real: Split, swapped: Split, config: Evaluate) -> float:
+    """How well a new discriminator, trained on validation images and their swaps, tells test images from theirs."""
+    sources = to_unit(torch.from_numpy(validation.images))
+
+    def draw(digits: Tensor, random: torch.Generator) -> Tensor:
+        swaps: Tensor = network(sources[torch.randint(len(sources), digits.shape, generator=random)], digits)
+        return swaps
+
+    fresh = fresh_discriminator(network.config.gan, draw, validation, config.fresh_discriminator, config.seed)
+    return separability(*(scores(fresh, split.images, split.labels) for split in (real, swapped)))
 
 
 def summary(measures: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, zoom
+from scipy.ndimage import distance_transform_edt, label, zoom
 from skimage.morphology import skeletonize
 
 UPSCALED = 4  # the factor by which images are enlarged before thickness is measured
@@ -37,6 +37,27 @@ def thicknesses(images: np.ndarray) -> np.ndarray:
     parts = [images[start : start + AT_ONCE] for start in range(0, len(images), AT_ONCE)]
     with ThreadPoolExecutor() as workers:
         return np.concatenate(list(workers.map(_thicknesses, parts)))
+
+
+def strokes(images: np.ndarray) -> dict[str, float]:
+    """How whole and how sharp the strokes are, as a flat dict of means over the images.
+
+    `whole` is the share of images whose ink is in one piece, `holes` the number of background regions that ink
+    encloses (0 and 6 have one, 8 has two), and `soft` the share of the ink's pixels that are neither dark nor bright:
+    it is high where edges are blurred.
+
+    Args:
+        images: as in `slants`.
+    """
+    ink = images >= 128
+    pieces = np.array([label(image, np.ones((3, 3)))[1] for image in ink])
+    regions = np.array([label(image)[1] for image in np.pad(~ink, ((0, 0), (1, 1), (1, 1)), constant_values=True)])
+    drawn, soft = images > 50, (images > 50) & (images < 205)
+    return {
+        "whole": float((pieces == 1).mean()),
+        "holes": float((regions - 1).mean()),
+        "soft": float(soft.sum() / max(1, drawn.sum())),
+    }
 
 
 def _thicknesses(images: np.ndarray) -> np.ndarray:

@@ -32,6 +32,7 @@ class Swapper(nn.Module):
 
     def __init__(self, config: SwapNet):
         super().__init__()
+        self.config = config
         self.reader = Reader(config.encoder_widths)
         self.encoder = StyleEncoder(config)
         self.generator = Generator(config.gan)

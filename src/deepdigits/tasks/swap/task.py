@@ -84,6 +84,18 @@ def figures(m: Mapping[str, Any]) -> Rows:
         ),
         ("mean pixel difference after swapping there and back (0 to 1)", f"{m['test.cycle_error']:.4f}"),
         ("sources read correctly by the swap itself", f"{m['test.source_read']:.2%}"),
+        (
+            "swaps whose ink is in one piece (real images); holes per image (real images)",
+            f"{m['test.whole']:.1%} ({m['test.whole_real']:.1%}); {m['test.holes']:.2f} ({m['test.holes_real']:.2f})",
+        ),
+        (
+            "share of the ink that is neither dark nor bright, high where edges are blurred (real images)",
+            f"{m['test.soft']:.1%} ({m['test.soft_real']:.1%})",
+        ),
+        (
+            "area under the ROC curve of a new discriminator, real test images against swaps (0.5 is ideal)",
+            f"{m['test.auc_fresh']:.4f}",
+        ),
         ("parameters", f"{m['parameters']:,}"),
     ]
 
