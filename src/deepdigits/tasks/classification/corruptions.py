@@ -23,6 +23,7 @@ from deepdigits.core.pixels import to_bytes
 SIZE = 28
 CENTRE = (SIZE - 1) / 2
 FOG_MAP = 32  # side of the fog map, a power of two, from which the image-sized fog is cropped
+APART = 8  # rows between images for `canny_edges`
 COLUMNS = np.arange(SIZE, dtype=np.float64)
 
 Floats = NDArray[np.floating]
@@ -154,7 +155,12 @@ def zigzag(images: Floats, rng: np.random.Generator) -> Floats:
 
 def canny_edges(images: Floats, rng: np.random.Generator) -> Floats:
     """Only the edges (Canny, 1986), with sigma 1."""
-    return np.stack([canny(image) for image in images]).astype(np.float32)
+    # One call for all images, stacked vertically, is several times as fast as one for each. The rows between them are
+    # masked and wider than the filters. Only edges at an image's border can differ from those that it has alone.
+    apart = ((0, 0), (0, APART), (0, 0))
+    stacked, inside = np.pad(images, apart), np.pad(np.ones(images.shape, bool), apart)
+    edges = canny(stacked.reshape(-1, SIZE), mask=inside.reshape(-1, SIZE))
+    return edges.reshape(stacked.shape)[:, :SIZE].astype(np.float32)
 
 
 CORRUPTIONS: dict[str, Corruption] = {
