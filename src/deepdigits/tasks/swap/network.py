@@ -17,10 +17,12 @@ from deepdigits.nn.blocks import strided
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
+from deepdigits.tasks.gan.config import GanNet
 from deepdigits.tasks.gan.network import Generator
 from deepdigits.tasks.swap.config import SwapNet
 
 DENSE = 128  # width of the encoder's last hidden layer
+FULL_SIZE = 16  # the generator's channels at 28x28
 
 
 class Swapper(nn.Module):
@@ -35,7 +37,7 @@ class Swapper(nn.Module):
         self.config = config
         self.reader = Reader(config.encoder_widths)
         self.encoder = StyleEncoder(config)
-        self.generator = Generator(config.gan)
+        self.generator = SwapGenerator(config.gan)
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
         swapped: Tensor = self.generator(self.style(images), digits)
@@ -45,6 +47,27 @@ class Swapper(nn.Module):
         """The style code, float32 `(n, d)` in [-1, 1]."""
         code: Tensor = self.encoder(images, self.reader(images).argmax(dim=1))
         return code
+
+
+class SwapGenerator(Generator):
+    """The GAN's generator, except that its last layers smooth: a swap must also draw the strokes of rare styles whole.
+
+    A transposed convolution at the full size, as in the GAN, left strokes dotted and frayed.
+    """
+
+    def __init__(self, config: GanNet):
+        super().__init__(config)
+        narrow = config.generator_widths[1]
+        self.upsample = nn.Sequential(
+            *self.upsample[:-2],
+            nn.Upsample(scale_factor=2, mode="bilinear"),
+            nn.Conv2d(narrow, FULL_SIZE, 3, padding=1, bias=False),
+            nn.BatchNorm2d(FULL_SIZE),
+            nn.ReLU(),
+            nn.Conv2d(FULL_SIZE, 1, 3, padding=1),
+            nn.Sigmoid(),
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class StyleEncoder(nn.Module):
