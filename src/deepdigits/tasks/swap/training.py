@@ -22,6 +22,7 @@ REMEMBERED = 1024  # how many of the latest style codes to keep for each digit
 LATENT_WIDTH, LATENT_STEPS, LATENT_BATCH, LATENT_RATE = 256, 4, 1024, 1e-3
 R1_GAMMA, R1_EVERY = 1.0, 8  # strength and interval of the discriminator's gradient penalty, as in the GAN
 BETAS = (0.5, 0.99)
+READER_RATE = 4.0  # times the learning rate, since the reader must be right before it can guide the generator
 BLUR_REACH = 3  # pixels
 
 
@@ -92,9 +93,10 @@ class SwapTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         fit = self.config.fit
-        groups = (
+        reader = {"params": [*self.net.reader.parameters()], "lr": READER_RATE * fit.max_learning_rate}
+        groups: tuple[Any, ...] = (
             [*self.net.encoder.parameters(), *self.net.generator.parameters()],
-            [*self.discriminator.parameters(), *self.net.reader.parameters()],
+            [{"params": [*self.discriminator.parameters()]}, reader],
         )
         make = partial(AdamW, lr=fit.max_learning_rate, betas=BETAS, weight_decay=fit.weight_decay, fused=True)
         optimizers = [make(group) for group in groups]
