@@ -62,8 +62,8 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "cnn": ExportedCnn(Cnn(CnnNet(widths=(4, 4, 4, 8, 8))).eval()),
         "rnn": ExportedClassifier(make_rnn(rnn).eval()),
         "gan": ExportedGenerator(Generator(gan).eval()),
-        "detector": ExportedDetector(Detector(DetectorNet(widths=(4, 8, 8, 8), max_detections=12, nms_iou=0.5)).eval()),
-        "segmenter": ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval()),
+        "detector": ExportedDetector(Detector(DetectorNet(widths=(8, 8, 8), max_detections=12, nms_iou=0.5)).eval()),
+        "segmenter": ExportedSegmenter(Segmenter(SegmenterNet(widths=(8, 8, 8))).eval()),
         "swap": ExportedSwapper(Swapper(SwapNet(gan=gan, levels=5, encoder_widths=(4, 4, 4))).eval()),
     }
     for kind, module in modules.items():

@@ -113,7 +113,7 @@ def test_an_ordinary_progressive_jpeg_is_read(client: TestClient) -> None:
 
 
 def test_a_network_for_another_scene_size_gets_scenes_of_that_size(tmp_path: Path) -> None:
-    module = ExportedSegmenter(Segmenter(SegmenterNet(widths=(4, 8, 8, 8))).eval())
+    module = ExportedSegmenter(Segmenter(SegmenterNet(widths=(8, 8, 8))).eval())
     write_bytes(tmp_path / "segmenter.onnx", export_onnx(module, {"images": np.zeros((2, 96, 96), np.uint8)}))
     watch = FixedWatch("mnist", 1)
     watch.current = served_from(tmp_path)

@@ -1,6 +1,6 @@
 """The identity swap, a DeepFake for digits: the handwriting of one image, showing another digit.
 
-A supervised adversarial autoencoder (Makhzani et al., 2015, arXiv:1511.05644) whose decoder is the GAN's generator.
+A supervised adversarial autoencoder (Makhzani et al., 2015, arXiv:1511.05644) with a generator like the GAN's.
 """
 
 from __future__ import annotations
