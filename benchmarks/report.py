@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ TITLES = {
     "overhead": "Overhead of a stage",
     "pixels": "Reading pixel by pixel",
     "serving": "Serving",
+    "waiting": "Training on a busy machine",
     "photos": "Photographed digits",
 }
 TEMPLATE = Path(__file__).with_name("results.md.j2")
@@ -60,15 +63,15 @@ def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for task in TASKS.values():
         for floor, (measure, sign) in task.rules.items():
             key = f"{task.name}.{measure}"
+            having = [record for record in trainings if key in record["figures"]]
             found = {
-                kind: [
-                    record["figures"][key]
-                    for record in trainings
-                    if record["kind"] == kind and key in record["figures"]
-                ]
-                for kind in (SOUND, *BAD)
+                kind: [record["figures"][key] for record in having if record["kind"] == kind] for kind in (SOUND, *BAD)
             }
             sound = found[SOUND]
+            processors = defaultdict(list)
+            for record in having:
+                if record["kind"] == SOUND:
+                    processors[record["environment"]["capability"]].append(record["figures"][key])
             limit = getattr(getattr(gates, task.name), floor)
             worst = (min if sign > 0 else max)(sound) if sound else None
             rows.append(
@@ -77,6 +80,9 @@ def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "rule": ">=" if sign > 0 else "<=",
                     "limit": limit,
                     "sound": sound,
+                    "mean": statistics.mean(sound) if sound else None,
+                    "deviation": statistics.stdev(sound) if len(sound) > 1 else None,
+                    "processors": {kind: statistics.mean(values) for kind, values in sorted(processors.items())},
                     "margin": None if worst is None else sign * (worst - limit),
                     "bad": [
                         (found[kind][0], sign * found[kind][0] < sign * limit) if found[kind] else None for kind in BAD

@@ -42,17 +42,21 @@ def test_other_seeds_or_a_tenth_of_the_epochs_change_every_training_and_nothing_
     assert moved["train_cnn"]["fit"]["seed"] == shipped["train_cnn"]["fit"]["seed"] + 200
     assert moved["train_gan"]["seed"] == shipped["train_gan"]["seed"] + 200
     short = seeds.shortened(shipped)["train_cnn"]["fit"]
-    assert short["epochs"] * short["steps_per_epoch"] == 14 * 214 // 10
+    whole = shipped["train_cnn"]["fit"]
+    assert short["epochs"] * short["steps_per_epoch"] == whole["epochs"] * whole["steps_per_epoch"] // 10
 
 
 def test_a_floor_is_shown_with_its_margin_and_a_bad_figure_below_it_is_marked() -> None:
-    def record(kind: str, accuracy: float) -> dict[str, Any]:
-        return {"kind": kind, "figures": {"cnn.accuracy": accuracy}}
+    def record(kind: str, accuracy: float, capability: str = "AVX2") -> dict[str, Any]:
+        return {"kind": kind, "figures": {"cnn.accuracy": accuracy}, "environment": {"capability": capability}}
 
-    rows = report.floor_rows([record(seeds.SOUND, 0.9990), record(seeds.SOUND, 0.9980), record(seeds.SHORT, 0.5)])
+    trainings = [record(seeds.SOUND, 0.9990), record(seeds.SOUND, 0.9980, "AVX512"), record(seeds.SHORT, 0.5)]
+    rows = report.floor_rows(trainings)
     row = next(row for row in rows if row["measure"] == "CNN, accuracy")
     assert row["margin"] == pytest.approx(0.9980 - row["limit"])
     assert row["bad"] == [(0.5, True), None]
+    assert (row["mean"], row["deviation"]) == (pytest.approx(0.9985), pytest.approx(0.001 / 2**0.5))
+    assert row["processors"] == {"AVX2": 0.9990, "AVX512": 0.9980}
 
 
 def test_a_row_is_printed_and_recorded_with_the_machine_and_the_date(
