@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from benchmarks.common import Row, record
 from deepdigits.ops.exit import exits_cleanly
 
-SHIPPED = "GOMP_SPINCOUNT=30000"
-POLICIES = ("GOMP_SPINCOUNT=300000", SHIPPED, "GOMP_SPINCOUNT=3000", "OMP_WAIT_POLICY=passive")  # the first: libgomp's
+DEFAULT, ADVISED = "GOMP_SPINCOUNT=300000", "OMP_WAIT_POLICY=passive"  # libgomp's, and that for a busy machine
+POLICIES = (DEFAULT, "GOMP_SPINCOUNT=30000", "GOMP_SPINCOUNT=3000", ADVISED)
 LOADS = (0, 1, 2)  # busy processes
 SECONDS = 6
 PROGRAM = """
@@ -46,7 +46,7 @@ def main() -> None:
     cores = os.cpu_count() or 1
     rows = []
     for name in ("cnn", "rnn"):
-        alone = speed(name, POLICIES[0])
+        alone = speed(name, DEFAULT)
         for policy in POLICIES:
             for load in LOADS:
                 with busy(load):
@@ -59,7 +59,7 @@ def main() -> None:
                         f"{found:.1f} steps/s",
                         f"{alone:.1f} steps/s (alone, libgomp's default)",
                         f"{ratio:.2f}",
-                        f">= {wanted:.2f}" if policy == SHIPPED else "reported",
+                        f">= {wanted:.2f}" if policy == ADVISED else "reported",
                         ratio >= wanted,
                     )
                 )
