@@ -160,7 +160,7 @@ def canny_edges(images: Floats, rng: np.random.Generator) -> Floats:
     apart = ((0, 0), (0, APART), (0, 0))
     stacked, inside = np.pad(images, apart), np.pad(np.ones(images.shape, bool), apart)
     edges = canny(stacked.reshape(-1, SIZE), mask=inside.reshape(-1, SIZE))
-    return edges.reshape(stacked.shape)[:, :SIZE].astype(np.float32)
+    return np.asarray(edges.reshape(stacked.shape)[:, :SIZE], np.float32)
 
 
 CORRUPTIONS: dict[str, Corruption] = {

@@ -59,7 +59,7 @@ class SwapGenerator(Generator):
         super().__init__(config)
         narrow = config.generator_widths[1]
         self.upsample = nn.Sequential(
-            *self.upsample[:-2],
+            *list(self.upsample)[:-2],
             nn.Upsample(scale_factor=2, mode="bilinear"),
             nn.Conv2d(narrow, FULL_SIZE, 3, padding=1, bias=False),
             nn.BatchNorm2d(FULL_SIZE),
