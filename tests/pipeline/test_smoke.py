@@ -115,7 +115,7 @@ def test_each_stage_and_model_has_one_finished_run_with_its_identity(smoke: Work
     assert len(history) == params["train_cnn"]["fit"]["epochs"]
     figures = smoke.root / finished["evaluate_cnn"].info.artifact_uri / "figures"
     plots = ("confusion", "first_layer", "mistakes", "occlusion", "reliability")
-    assert {figure.name for figure in figures.iterdir()} == {f"{name}.png" for name in plots}
+    assert {file.name for file in figures.iterdir()} == {*(f"{name}.png" for name in plots), "predictions.csv"}
 
 
 @pytest.mark.extended

@@ -86,9 +86,10 @@ class SwapTraining(pl.LightningModule):
         codes = self.net.encoder(images, digits)
         again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
         losses = self._losses(images, digits, codes, again, swapped, others)
-        # `val/loss` selects the best epoch. It leaves out realism: the discriminator changes with every epoch, so its
-        # scores are not comparable between epochs.
-        compared = losses["loss"] - self.config.weights.realism * losses["realism"]
+        # `val/loss` selects the best epoch. It leaves out realism and secrecy: the networks that judge them change with
+        # every epoch, so their scores are not comparable between epochs.
+        weights = self.config.weights
+        compared = losses["loss"] - weights.realism * losses["realism"] - weights.secrecy * losses["secrecy"]
         self._log("val", {**losses, "loss": compared})
 
     def configure_optimizers(self) -> Any:
