@@ -111,7 +111,7 @@ def test_only_evaluations_and_data_stages_see_test_data(stage: str) -> None:
 
 
 def test_make_promote_lists_judges_before_the_models_they_judge() -> None:
-    command = ["make", "--silent", "--directory", str(ROOT), "--eval", "models: ; @echo $(MODELS)", "models"]
+    command = ["make", "--silent", "--directory", str(ROOT), "--eval", "list-models: ; @echo $(MODELS)", "list-models"]
     order = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert set(order) == set(TASKS)
     assert all(order.index(judge) < order.index(name) for name, task in TASKS.items() for judge in task.judges)
