@@ -54,7 +54,7 @@ def main() -> None:
                 ratio, wanted = found / alone, 0.97 * cores / (cores + load)  # 97 % of the fair share
                 rows.append(
                     Row(
-                        f"{name.upper()}, {policy}, beside {load} busy processes",
+                        f"{name.upper()}, {policy}, beside {load} busy process{'' if load == 1 else 'es'}",
                         f"{found:.1f} steps/s",
                         f"{alone:.1f} steps/s (alone, libgomp's default)",
                         f"{ratio:.2f}",

@@ -152,7 +152,7 @@ def two_versions(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> 
     """Version 1 of the CNN comes from the pipeline; version 2 is the same with noise on its weights."""
     workspace = smoke.copy(tmp_path_factory.mktemp("registry") / "clone")
     workspace.environment["PYTHONPATH"] = "src:."
-    done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.4")
+    done = workspace.python("-m", "tests.pipeline.changed_model", "cnn", "0.3")
     assert done.returncode == 0, done.stderr
     return workspace
 

@@ -184,7 +184,7 @@ def test_parallel_trainings_produce_the_same_lock(clone: Workspace, smoke: Works
 
 def test_failed_parallel_training_does_not_stop_the_others(clone: Workspace) -> None:
     clone.edit_params("hidden: 64", "hidden: 16")
-    clone.edit_params("batch_size: 128, max_learning_rate: 0.02", "batch_size: 128, max_learning_rate: 0.01")
+    clone.edit_params("textured_fraction: 0.15", "textured_fraction: 0.2")
     checkpoints = clone.root / ".cache/training/train_cnn"
     shutil.rmtree(checkpoints, ignore_errors=True)
     checkpoints.write_text("in the way")

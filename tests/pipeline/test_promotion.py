@@ -206,7 +206,7 @@ def test_noisy_segmenter_is_refused_by_the_paired_comparison_on_scenes(
     decide(name)
     forget_stores()
     done = Workspace(registry_clone, two_versions.environment).python(
-        "-m", "tests.pipeline.changed_model", "segmenter", "2.0"
+        "-m", "tests.pipeline.changed_model", "segmenter", "0.5"
     )
     assert done.returncode == 0, done.stderr
     outcome = decide(name)

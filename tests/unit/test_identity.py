@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from deepdigits.core import paths
-from deepdigits.core.arrays import largest_difference, read_arrays
+from deepdigits.core.arrays import read_arrays
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, read_json, sha256, write_json, write_npz, write_text
 from deepdigits.core.measures import weights_file, weights_named
 from deepdigits.data.digits.manifest import describe
 from deepdigits.data.digits.splits import Split, save_split, subset
+from deepdigits.export.runtime import difference
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, open_store, stage_run, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch
@@ -270,6 +271,15 @@ def test_damaged_arrays_are_read_or_refused(tmp_path: Path) -> None:
 
 
 def test_nan_differs_from_everything() -> None:
-    assert largest_difference(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == np.inf
-    assert largest_difference(np.array([1.0, np.inf]), np.array([1.0, np.inf])) == 0
-    assert largest_difference(np.array([1, 2]), np.array([1.5, 2.0])) == 0.5
+    assert difference(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == np.inf
+    assert difference(np.array([1.0, np.inf]), np.array([1.0, np.inf])) == 0
+    assert difference(np.array([1, 2]), np.array([1.5, 2.0])) == 0.5
+
+
+def test_a_pixel_on_the_edge_between_two_classes_does_not_condemn_a_mask() -> None:
+    mask = np.random.default_rng(0).integers(0, 11, (32, 84, 84), np.uint8)
+    other = mask.copy()
+    other[3, 40, 40] ^= 1
+    assert 0 < difference(other, mask) < 1e-5
+    assert difference(np.arange(32), np.arange(32) // 2 * 2) == 0.5
+    assert difference(np.array([True, False]), np.array([True, True])) == 0.5

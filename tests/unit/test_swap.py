@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import Callback
 from scipy.ndimage import affine_transform
 
+from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import Split
 from deepdigits.nn.prediction import to_unit
-from deepdigits.tasks.fakes.metrics import auc, fakes_measures
+from deepdigits.tasks.fakes.metrics import fakes_measures
 from deepdigits.tasks.gan.config import GanNet
 from deepdigits.tasks.swap.config import SwapNet, SwapWeights, TrainSwap
 from deepdigits.tasks.swap.handwriting import slants, strokes, thicknesses

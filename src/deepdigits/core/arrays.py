@@ -30,13 +30,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"Cannot read arrays from {path.name}: {error}.") from None
 
 
-def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest elementwise difference of two arrays of equal shape; a NaN differs from everything by infinity."""
-    with np.errstate(invalid="ignore"):
-        difference = np.abs(found.astype(np.float64) - expected)
-    return float(np.where(found == expected, 0, np.nan_to_num(difference, nan=np.inf)).max())
-
-
 def _array(file: zipfile.ZipFile, info: zipfile.ZipInfo, length: int) -> np.ndarray:
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.file_size > length:
         raise ValueError(f"{info.filename} is compressed or larger than the file")

@@ -18,11 +18,10 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from deepdigits.core import paths
-from deepdigits.core.arrays import largest_difference
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
 from deepdigits.export.onnx import golden_examples
-from deepdigits.export.runtime import golden_arrays, golden_difference
+from deepdigits.export.runtime import difference, golden_arrays, golden_difference
 from deepdigits.ops.git import GitError, git
 from deepdigits.ops.pipeline import MAIN
 from deepdigits.ops.tracking import open_store, store_uri
@@ -170,7 +169,7 @@ def _weights_check(client: MlflowClient, model: RegisteredModel, tolerance: floa
     task = TASKS[model.kind]
     inputs, answers = golden_arrays(model.files / "golden.npz")
     given = golden_examples(task.exported(task.load(path)), inputs).outputs
-    worst = max(largest_difference(given[name], answer) for name, answer in answers.items())
+    worst = max(difference(given[name], answer) for name, answer in answers.items())
     return Check(question, worst <= tolerance, f"largest difference {worst:.2g}, allowed {tolerance:g}")
 
 

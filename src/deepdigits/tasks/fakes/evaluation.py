@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from deepdigits.core import paths
+from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import load_split
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.plotting.plots import save_curves
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.evaluation import IMAGES, Evaluation
 from deepdigits.tasks.fakes.make_fakes import real_and_fake
-from deepdigits.tasks.fakes.metrics import auc, fakes_measures, roc
+from deepdigits.tasks.fakes.metrics import fakes_measures, roc
 from deepdigits.tasks.fakes.network import FakesDetector, fake_probabilities, load_fakes_detector
 
 SEED = 0  # for the noise behind the test fakes; training uses other seeds

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import roc_curve
+
+from deepdigits.core.statistics import auc
 
 FALSE_ALARMS = 0.01  # share of real digits
 
@@ -27,12 +29,6 @@ def fakes_measures(probabilities: np.ndarray) -> dict[str, float]:
         "found_at_1_percent": float(np.interp(FALSE_ALARMS, alarms, found)),
         "accuracy": float(((real < 0.5).mean() + (fake >= 0.5).mean()) / 2),
     }
-
-
-def auc(real: np.ndarray, fake: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """The area under the ROC curve for two sets of scores, higher for fakes; `weights` as in `roc_auc_score`."""
-    truth = np.repeat([0, 1], [len(real), len(fake)])
-    return float(roc_auc_score(truth, np.concatenate([real, fake]), sample_weight=weights))
 
 
 def roc(real: np.ndarray, fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

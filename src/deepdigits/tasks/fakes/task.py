@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from deepdigits.core import paths
 from deepdigits.core.pixels import to_bytes
+from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import Split, load_split
 from deepdigits.export.onnx import Arrays, Exported
 from deepdigits.export.pyfunc import images as served
@@ -21,7 +22,7 @@ from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.contract import EvaluationResult, Interface, Judges, Rows, Statistic, Task
 from deepdigits.tasks.fakes.evaluation import EVALUATION, SEED
 from deepdigits.tasks.fakes.make_fakes import real_and_fake
-from deepdigits.tasks.fakes.metrics import auc, fakes_measures
+from deepdigits.tasks.fakes.metrics import fakes_measures
 from deepdigits.tasks.swap.network import other_digits
 
 

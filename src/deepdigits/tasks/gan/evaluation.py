@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from deepdigits.core import paths
 from deepdigits.core.measures import weights_file
+from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import Split, first_of_each_class, load_split, subset
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.tasks.classification.inference import probabilities
@@ -25,7 +26,6 @@ from deepdigits.tasks.gan.metrics import (
     feature_measures,
     fool_rate,
     pixel_measures,
-    separability,
     synthetic_measures,
 )
 from deepdigits.tasks.gan.network import (
@@ -93,13 +93,13 @@ def _discriminated(
     own = load_discriminator(DISCRIMINATOR)
     fresh = fresh_discriminator(own.config, draw, validation, config.fresh_discriminator, config.seed)
     by_own, by_fresh = (
-        (scores(network, real.images, real.labels), scores(network, fake.images, fake.labels))
+        {"real": scores(network, real.images, real.labels), "fake": scores(network, fake.images, fake.labels)}
         for network in (own, fresh)
     )
     return {
-        "fool_rate": fool_rate(*by_own),
-        "fool_rate_fresh": fool_rate(*by_fresh),
-        "auc_fresh": separability(*by_fresh),
+        "fool_rate": fool_rate(**by_own),
+        "fool_rate_fresh": fool_rate(**by_fresh),
+        "auc_fresh": auc(by_fresh["fake"], by_fresh["real"]),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from deepdigits.core import paths
 from deepdigits.core.measures import weights_file
+from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import Split, load_split
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.prediction import to_unit
@@ -22,7 +23,6 @@ from deepdigits.tasks.cnn.network import load_cnn
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.evaluation import IMAGES, Evaluation
 from deepdigits.tasks.gan.fresh import fresh_discriminator
-from deepdigits.tasks.gan.metrics import separability
 from deepdigits.tasks.gan.network import scores
 from deepdigits.tasks.swap.handwriting import strokes
 from deepdigits.tasks.swap.metrics import cycle_error, probe_measures, styles, swap_measures
@@ -74,7 +74,7 @@ def _fresh_auc(network: Swapper, validation: Split, real: Split, swapped: Split,
         return swaps
 
     fresh = fresh_discriminator(network.config.gan, draw, validation, config.fresh_discriminator, config.seed)
-    return separability(*(scores(fresh, split.images, split.labels) for split in (real, swapped)))
+    return auc(*(scores(fresh, split.images, split.labels) for split in (swapped, real)))
 
 
 def summary(measures: Mapping[str, Any]) -> str:
