@@ -24,23 +24,29 @@ from deepdigits.tasks.classification import robustness
 from deepdigits.tasks.classification.corruptions import CORRUPTIONS
 from tests.conftest import ROOT, forget_stores
 from tests.pipeline.killing import MID_STAGE_FILES, run_and_signal
+from tests.pipeline.warm import warm_environment, warm_python
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A clone in which the pipeline runs, with the output of its first run."""
+    """A clone in which the pipeline runs, with the output of its first run.
+
+    With `launchers`, its commands are forks; see `tests.pipeline.warm`. What a test starts by itself is not.
+    """
 
     root: Path
     environment: dict[str, str]
     log: str = ""
+    launchers: Path | None = None
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        env = warm_environment(self.environment, self.launchers) if self.launchers else self.environment
         return subprocess.run(
-            command, cwd=self.root, env=self.environment, capture_output=True, text=True, timeout=1800, check=False
+            command, cwd=self.root, env=env, capture_output=True, text=True, timeout=1800, check=False
         )
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, *arguments)
+        return self.run("python", *arguments)
 
     def edit_params(self, old: str, new: str) -> None:
         path = self.root / "params.yaml"
@@ -52,7 +58,7 @@ class Workspace:
         """Copy the clone to a folder that a test may change, without files that concurrent tests may be using."""
         ignored = shutil.ignore_patterns("__pycache__", "tmp", "worktrees")
         shutil.copytree(self.root, root, symlinks=True, ignore=ignored)
-        return Workspace(root, dict(self.environment))
+        return replace(self, root=root, environment=dict(self.environment), log="")
 
 
 def locked_stages(root: Path) -> dict[str, Any]:
@@ -74,8 +80,8 @@ def environment(**changes: str) -> dict[str, str]:
     return {**inherited, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
 
 
-def reproduce(root: Path, mirrors: Sequence[str] | None = None, kill_in: Iterable[str] = ()) -> Workspace:
-    workspace = prepared_clone(root, environment(), mirrors)
+def reproduce(root: Path, launchers: Path | None, kill_in: Iterable[str] = ()) -> Workspace:
+    workspace = replace(prepared_clone(root, environment()), launchers=launchers)
     for stage in kill_in:
         code, log = run_and_signal(
             ["dvc", "repro", stage], root, workspace.environment, MID_STAGE_FILES[stage], signal.SIGKILL
@@ -113,6 +119,14 @@ def commit(workspace: Workspace, message: str) -> None:
         assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture(scope="session")
+def launchers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of the commands that are forks."""
+    folder = tmp_path_factory.mktemp("warm")
+    with warm_python(folder):
+        yield folder
+
+
 def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Callable[[Path], Workspace]) -> Workspace:
     """Build a workspace in the first test process that asks for it; the others wait and share it."""
     folder = tmp_path_factory.getbasetemp()
@@ -129,7 +143,7 @@ def build_once(tmp_path_factory: pytest.TempPathFactory, name: str, build: Calla
 
 
 @pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Workspace:
+def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, launchers: Path) -> Workspace:
     """All stages, on MNIST if it can be downloaded. The path contains a space, as users' paths do.
 
     For `make test-all`, the pipeline was killed in the middle of each stage in `MID_STAGE_FILES` and restarted, so
@@ -138,7 +152,8 @@ def smoke(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     """
     extended = any(item.get_closest_marker("extended") for item in request.session.items)
     killed = MID_STAGE_FILES if extended else ()
-    return build_once(tmp_path_factory, "pipeline", lambda root: reproduce(root, kill_in=killed))
+    built = build_once(tmp_path_factory, "pipeline", lambda root: reproduce(root, launchers, killed))
+    return replace(built, launchers=launchers)
 
 
 @pytest.fixture

@@ -205,9 +205,7 @@ def test_noisy_segmenter_is_refused_by_the_paired_comparison_on_scenes(
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-segmenter"
     decide(name)
     forget_stores()
-    done = Workspace(registry_clone, two_versions.environment).python(
-        "-m", "tests.pipeline.changed_model", "segmenter", "0.5"
-    )
+    done = replace(two_versions, root=registry_clone).python("-m", "tests.pipeline.changed_model", "segmenter", "0.5")
     assert done.returncode == 0, done.stderr
     outcome = decide(name)
     assert outcome.action == "refused"
@@ -231,9 +229,7 @@ def test_worse_generator_is_refused_by_the_confidence_intervals(registry_clone: 
     name = f"{read_json(Path('data/processed/manifest.json'))['name']}-gan"
     decide(name)
     forget_stores()
-    done = Workspace(registry_clone, two_versions.environment).python(
-        "-m", "tests.pipeline.changed_model", "gan", "0.2"
-    )
+    done = replace(two_versions, root=registry_clone).python("-m", "tests.pipeline.changed_model", "gan", "0.2")
     assert done.returncode == 0, done.stderr
     outcome = decide(name)
     assert outcome.action == "refused"

@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -281,7 +282,7 @@ def test_startup_failure_gives_one_message(cause: str, champions: Workspace) -> 
     if cause == "store":
         (champions.root / "damaged.db").write_bytes(b"this is no database" * 100)
         env["MLFLOW_TRACKING_URI"] = "sqlite:///damaged.db"
-        done = Workspace(champions.root, env).run(*arguments)
+        done = replace(champions, environment=env).run(*arguments)
         assert "The MLflow store" in done.stderr
     else:
         listener = subprocess.Popen(
@@ -290,7 +291,7 @@ def test_startup_failure_gives_one_message(cause: str, champions: Workspace) -> 
         )  # fmt: skip
         try:
             wait_for(f"http://127.0.0.1:{arguments[-1]}", listener)
-            done = Workspace(champions.root, env).run(*arguments)
+            done = replace(champions, environment=env).run(*arguments)
         finally:
             listener.kill()
             listener.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def servers(smoke: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Itera
         postgresql(root / "postgresql") as database,
         mlflow_server(root / "production", database, smoke.environment, PASSWORD) as production,
     ):
-        at_staging = Workspace(smoke.root, {**smoke.environment, "MLFLOW_TRACKING_URI": f"http://{staging}"})
+        at_staging = replace(smoke, environment={**smoke.environment, "MLFLOW_TRACKING_URI": f"http://{staging}"})
         for command in (["summary"], ["promote", cnn_name(smoke)]):
             done = at_staging.run("deepdigits", *command)
             assert done.returncode == 0, done.stderr
@@ -38,7 +39,7 @@ def cnn_name(smoke: Workspace) -> str:
 
 
 def transfer(smoke: Workspace, staging: str, production: str, **env: str) -> tuple[int, str, str]:
-    workspace = Workspace(smoke.root, {**smoke.environment, **env})
+    workspace = replace(smoke, environment={**smoke.environment, **env})
     done = workspace.run("deepdigits", "promote", cnn_name(smoke), "--from", staging, "--to", production, "--json")
     return done.returncode, done.stdout, " ".join(done.stderr.replace("│", " ").split())
 
@@ -99,7 +100,7 @@ def test_transferred_champion_keeps_its_origin_and_gets_a_new_decision(
 
 def test_audit_and_verify_work_on_the_production_server(smoke: Workspace, servers: tuple[str, str]) -> None:
     at_production = {**smoke.environment, **LOGIN, "MLFLOW_TRACKING_URI": f"http://{servers[1]}"}
-    workspace = Workspace(smoke.root, at_production)
+    workspace = replace(smoke, environment=at_production)
     audited = workspace.run("deepdigits", "audit")
     assert (audited.returncode, "1 entries, and everything agrees" in audited.stdout) == (0, True), audited.stdout
     verified = workspace.run("deepdigits", "verify", cnn_name(smoke))
