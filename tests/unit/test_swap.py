@@ -174,6 +174,7 @@ def test_epochs_are_compared_without_the_verdicts_of_judges_that_change(uninterr
         assert row["val/realism"] > 0
 
 
+@pytest.mark.extended
 def test_the_swapper_learns_to_draw_the_requested_digit(digits: tuple[Split, Split], tmp_path: Path) -> None:
     longer = CONFIG.model_copy(update={"fit": CONFIG.fit.model_copy(update={"epochs": 3, "steps_per_epoch": 100})})
     fitted = train(digits, tmp_path, config=longer)
