@@ -46,7 +46,10 @@ def check() -> None:
         )
     faults = check_lock(Path.cwd())
     if faults:
-        raise UserError("dvc.lock does not match this tree:\n" + "\n".join(faults) + "\nTo update it: make repro-all")
+        raise UserError(
+            "dvc.lock does not match this tree:\n" + "\n".join(faults) + "\nTo update it: make repro-all\n"
+            "If a stage has only lost a dep, DVC does not run it again: dvc repro --force --single-item STAGE"
+        )
     Console().print("dvc.lock matches this tree.")
 
 
