@@ -80,7 +80,7 @@ def environment(**changes: str) -> dict[str, str]:
     return {**inherited, "PATH": path, "PYTHONPATH": "src", "MLFLOW_DISABLE_TELEMETRY": "true", **changes}
 
 
-def reproduce(root: Path, launchers: Path | None, kill_in: Iterable[str] = ()) -> Workspace:
+def reproduce(root: Path, launchers: Path, kill_in: Iterable[str] = ()) -> Workspace:
     workspace = replace(prepared_clone(root, environment()), launchers=launchers)
     for stage in kill_in:
         code, log = run_and_signal(
