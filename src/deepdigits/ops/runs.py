@@ -42,9 +42,9 @@ def trained_before(client: MlflowClient, experiment: str, lineage: Lineage) -> s
     day, found = datetime.fromtimestamp(run.info.start_time / 1000).date(), run.data.tags
     commit, cpu = found.get("git.commit", "unknown")[:12], found.get("environment.cpu", "another processor")
     return (
-        f"{lineage.stage} was already trained from this code, these data and these parameters: on {day}, on {cpu}, from "
-        f"commit {commit}, by {found.get('mlflow.user', 'someone')} (run {run.info.run_id}). To use that model instead, "
-        "stop this training, check out a commit whose dvc.lock has it, and run: make fetch"
+        f"{lineage.stage} was already trained from this code, these data and these parameters: by "
+        f"{found.get('mlflow.user', 'someone')} on {day}, from commit {commit}, on {cpu} (run {run.info.run_id}). To use "
+        "that model instead, stop this training, check out a commit whose dvc.lock has it, and run: make fetch"
     )
 
 
