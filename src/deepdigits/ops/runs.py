@@ -43,8 +43,8 @@ def trained_before(client: MlflowClient, experiment: str, lineage: Lineage) -> s
     commit, cpu = found.get("git.commit", "unknown")[:12], found.get("environment.cpu", "another processor")
     return (
         f"{lineage.stage} was already trained from this code, these data and these parameters: by "
-        f"{found.get('mlflow.user', 'someone')} on {day}, from commit {commit}, on {cpu} (run {run.info.run_id}). To use "
-        "that model instead, stop this training, check out a commit whose dvc.lock has it, and run: make fetch"
+        f"{found.get('mlflow.user', 'someone')} on {day}, from commit {commit}, on {cpu} (run {run.info.run_id}). To "
+        "use that model instead, stop this training, check out a commit whose dvc.lock has it, and run: make fetch"
     )
 
 
