@@ -67,7 +67,7 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro repro-all test test-all lint format ui promote serve bench seeds lock clean
+.PHONY: help repro repro-all test test-all lint format ui remote share fetch promote serve bench seeds lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -100,9 +100,19 @@ format: $(STAMP) ## Fix and format the code with ruff
 ui: $(STAMP) ## Browse runs and models in the MLflow UI (PORT=5000)
 	@cd $(DIR) && deepdigits ui --port $(PORT)
 
-promote: $(STAMP) ## Compare every candidate with its champion; NAME=mnist-cnn for one
+remote: $(STAMP) ## Set where results are shared (URL=s3://bucket/path, a folder, ssh://...; SHARED=1: for everyone)
+	@deepdigits remote $(if $(SHARED),--shared) -- '$(subst ','\'',$(URL))'
+
+share: $(STAMP) ## Upload the outputs and experiments to the remote
+	@deepdigits share
+
+fetch: $(STAMP) ## Download the outputs instead of training them, and register the models
+	@deepdigits fetch
+	@deepdigits summary
+
+promote: $(STAMP) ## Compare every candidate with its champion (NAME=mnist-cnn: one; DRY_RUN=1: change nothing)
 	@status=0; for name in $(or $(NAME),$(PACKAGED:%=$(DATASET)-%)); do \
-	    deepdigits promote $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
+	    deepdigits promote $(if $(DRY_RUN),--dry-run) $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
 	done; exit $$status
 
 serve: $(STAMP) ## Serve the champions, with a page to draw on (PORT=5000)
@@ -121,7 +131,7 @@ lock: ## Update requirements.lock to match pyproject.toml (ARGS=--upgrade: to th
 	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@cp requirements.lock build/lock/all
 	@build/lock/bin/uv pip compile --quiet --python build/lock/bin/python --universal --python-version 3.11 --extra dev \
-	    --extra serve --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
+	    --extra serve --extra share --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
 	@# Pin torch's release, not one of its builds: omit the hashes of its files, and the CUDA packages of a GPU build.
 	@awk '/^[a-z]/ {torch = /^torch==/; keep = !/^(torch==|nvidia|cuda|triton)/; if (torch) print $$1} keep' build/lock/all \
 	    > requirements.lock

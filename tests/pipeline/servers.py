@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 # MLflow's defaults plus a cache: hashing a password takes a third of a second, and tests send hundreds of requests.
 AUTH = """[mlflow]
@@ -64,12 +65,17 @@ def running(command: list[str], url: str, env: Mapping[str, str], cwd: Path, log
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, store: str, env: Mapping[str, str], password: str | None = None) -> Iterator[str]:
-    """Run an MLflow server that stores its own artifacts; with `password`, user `admin` must log in with it."""
+def mlflow_server(
+    folder: Path, store: str, env: Mapping[str, str], password: str | None = None, artifacts: str | None = None
+) -> Iterator[str]:
+    """Run an MLflow server that passes artifacts on, to `artifacts` or to a folder of its own.
+
+    With `password`, user `admin` must log in with it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", store, "--artifacts-destination", str(folder / "artifacts")]
+    command += ["--backend-store-uri", store, "--artifacts-destination", artifacts or str(folder / "artifacts")]
     server_env = {**env, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     server_env.pop("MLFLOW_TRACKING_URI", None)
     if password:
@@ -79,6 +85,22 @@ def mlflow_server(folder: Path, store: str, env: Mapping[str, str], password: st
         (folder / "auth.ini").write_text(AUTH.format(folder=folder))
     with running(command, f"http://127.0.0.1:{port}/health", server_env, folder, folder / "server.log"):
         yield f"127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def object_store(bucket: str) -> Iterator[dict[str, str]]:
+    """Run an S3 server (moto) that has `bucket`, and yield the environment in which clients find it."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    login = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    env = {**login, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+    try:
+        request = urllib.request.Request(f"http://{host}:{port}/{bucket}", method="PUT")
+        urllib.request.urlopen(request, timeout=60).close()
+        yield env
+    finally:
+        server.stop()
 
 
 @contextlib.contextmanager

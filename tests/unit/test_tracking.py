@@ -17,7 +17,8 @@ from mlflow.exceptions import MlflowException
 from deepdigits.core.errors import Terminated, UserError
 from deepdigits.ops.lineage import Lineage, git_state, stage_fingerprint
 from deepdigits.ops.processes import process_identity
-from deepdigits.ops.tracking import DatasetIdentity, find_run, flatten, open_store, stage_run
+from deepdigits.ops.runs import find_run
+from deepdigits.ops.tracking import DatasetIdentity, flatten, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 
 ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"}

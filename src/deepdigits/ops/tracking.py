@@ -16,7 +16,7 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.panel import Panel
@@ -26,7 +26,9 @@ from deepdigits.core import paths
 from deepdigits.core.addresses import masked as masked
 from deepdigits.core.errors import Terminated, UserError
 from deepdigits.ops.lineage import Lineage
-from deepdigits.ops.processes import process_identity, state
+from deepdigits.ops.people import claimed_user
+from deepdigits.ops.processes import process_identity
+from deepdigits.ops.runs import close_orphans, trained_before
 from deepdigits.ops.stores import check_address, is_full, reason, taking_turns
 
 # With a server, MLflow prints each run's URL. That would corrupt machine-readable output and expose the password.
@@ -231,8 +233,11 @@ def stage_run(
     client = open_store()
     with _store_errors_as_user_error("written"):
         experiment = experiment_id(client, dataset.name)
-        _close_orphans(client, experiment)
-        tags = {**lineage.tags(), **dataset.tags(), **tags, "process": process_identity()}
+        close_orphans(client, experiment)
+        is_training = context == "training" and "restored" not in tags
+        if is_training and (already := trained_before(client, experiment, lineage)):
+            _warn(already)
+        tags = {**lineage.tags(), **dataset.tags(), **tags, **_process_tags()}
         run = client.create_run(experiment, run_name=name, tags=tags)
     log = RunLog(client, run.info.run_id)
     log.dataset(dataset, context)
@@ -248,26 +253,6 @@ def stage_run(
     log.end("FINISHED")
 
 
-def every(search: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
-    """All results of an MLflow search, page by page. A single search stops at 100 models or 1,000 runs."""
-    token = None
-    while True:
-        page = search(*arguments, **options, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
-
-
-def find_run(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> Run | None:
-    """The newest finished run that has all `tags`."""
-    terms = [f"tags.`{key}` = '{value}'" for key, value in tags.items()] + ["attributes.status = 'FINISHED'"]
-    found = client.search_runs(
-        [experiment], " AND ".join(terms), max_results=1, order_by=["attributes.start_time DESC"]
-    )
-    return found[0] if found else None
-
-
 def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten `{"a": {"b": 1}}` to `{"a.b": 1}`."""
     flat: dict[str, Any] = {}
@@ -276,14 +261,8 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _close_orphans(client: MlflowClient, experiment: str) -> None:
-    """Mark runs whose process is certainly gone (kill -9, power loss) as killed. MLflow never would.
-
-    Runs of other hosts and containers are left alone: the next run there closes them.
-    """
-    for run in every(client.search_runs, [experiment], "attributes.status = 'RUNNING'"):
-        if state(run.data.tags.get("process", "")) == "gone":
-            client.set_terminated(run.info.run_id, "KILLED")
+def _process_tags() -> dict[str, str]:
+    return {"process": process_identity(), "mlflow.user": claimed_user()}
 
 
 def _warn(text: str) -> None:

@@ -15,8 +15,9 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
 from deepdigits.core.errors import UserError
+from deepdigits.ops.runs import every
 from deepdigits.ops.stores import reason
-from deepdigits.ops.tracking import every, experiment_id
+from deepdigits.ops.tracking import experiment_id
 from deepdigits.promotion.entries import Entry, Number, RunId, Sha256
 
 EXPERIMENT = "registry"

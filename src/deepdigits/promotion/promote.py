@@ -13,7 +13,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from deepdigits.core.errors import UserError
 from deepdigits.data.digits.manifest import validated_manifest
-from deepdigits.ops.tracking import every, open_store, store_uri
+from deepdigits.ops.runs import every
+from deepdigits.ops.tracking import open_store, store_uri
 from deepdigits.promotion.record import change_record, decision_record
 from deepdigits.promotion.recovery import begin
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, parse_reference

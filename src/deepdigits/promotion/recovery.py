@@ -9,12 +9,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from deepdigits.core.errors import UserError
+from deepdigits.ops.people import claimed_user
 from deepdigits.ops.stores import reason
 from deepdigits.ops.tracking import STORE_ERRORS
 from deepdigits.promotion import lease, ledger
 from deepdigits.promotion.claims import last_move
 from deepdigits.promotion.ledger import Overtaken
-from deepdigits.promotion.people import claimed_user
 from deepdigits.promotion.transaction import INTENT_TAG, Intent, complete, undo
 
 

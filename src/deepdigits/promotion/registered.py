@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
+from deepdigits.ops.runs import every
 from deepdigits.ops.stores import reason
-from deepdigits.ops.tracking import every
 from deepdigits.promotion.transaction import alias_version
 from deepdigits.release.identity import CONTENTS, FILE_TAG, FILES, find_fault, read_contents
 

@@ -27,13 +27,13 @@ from pydantic import TypeAdapter
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import sha256, write_json, write_text
+from deepdigits.ops.people import account, claimed_user
 from deepdigits.ops.stores import taking_turns
 from deepdigits.ops.tracking import experiment_id, flatten, store_uri
 from deepdigits.promotion import lease, ledger
 from deepdigits.promotion.bounds import LIMIT, brief, cut, description
 from deepdigits.promotion.claims import EXPERIMENT, Claim, last_move
 from deepdigits.promotion.ledger import Overtaken
-from deepdigits.promotion.people import account, claimed_user
 
 CHAMPION, PREVIOUS = "champion", "previous"
 INTENT_TAG = "registry.intent"

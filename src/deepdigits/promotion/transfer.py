@@ -21,7 +21,8 @@ from mlflow.exceptions import MlflowException
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, read_json, write_json
 from deepdigits.data.digits.manifest import validated_manifest
-from deepdigits.ops.tracking import DatasetIdentity, RunLog, experiment_id, find_run, masked, open_store
+from deepdigits.ops.runs import find_run
+from deepdigits.ops.tracking import DatasetIdentity, RunLog, experiment_id, masked, open_store
 from deepdigits.promotion import ledger
 from deepdigits.promotion.registered import RegisteredModel, fetch, find
 from deepdigits.promotion.transaction import CHAMPION, RECORD

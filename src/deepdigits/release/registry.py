@@ -20,16 +20,9 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256
 from deepdigits.export.runtime import golden_arrays
 from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.runs import find_run
 from deepdigits.ops.stores import reason, taking_turns
-from deepdigits.ops.tracking import (
-    STORE_ERRORS,
-    DatasetIdentity,
-    experiment_id,
-    find_run,
-    open_store,
-    stage_run,
-    store_uri,
-)
+from deepdigits.ops.tracking import STORE_ERRORS, DatasetIdentity, experiment_id, open_store, stage_run, store_uri
 from deepdigits.release.identity import CONTENTS, FILE_TAG, FILES, Contents, find_fault, read_contents
 from deepdigits.tasks.contract import Task
 

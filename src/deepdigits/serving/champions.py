@@ -14,7 +14,8 @@ from mlflow.entities.model_registry import RegisteredModel
 
 from deepdigits.core.errors import UserError
 from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
-from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, every, masked, open_store, store_uri
+from deepdigits.ops.runs import every
+from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
 from deepdigits.serving.micro_batching import MicroBatcher

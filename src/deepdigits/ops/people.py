@@ -1,4 +1,4 @@
-"""Who makes a decision, as far as a program can tell."""
+"""Who runs a command, as far as a program can tell."""
 
 from __future__ import annotations
 
