@@ -71,18 +71,18 @@ def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
-def record(name: str, rows: list[Row]) -> None:
+def record(name: str, rows: list[Row], device: str = "cpu") -> None:
     """Print the rows and store them for RESULTS.md, with machine, versions and date."""
     table = Table("", "ours", "peer", "ratio", "target", "", title=name)
     for row in rows:
         verdict = "" if row.target in ("", "reported") else "met" if row.met else "MISSED"
         table.add_row(row.what, row.ours, row.peer, row.figure, row.target, verdict)
     Console(width=160).print(table)
-    write_json(RESULTS / f"{name}.json", {"rows": [asdict(row) for row in rows], "environment": environment()})
+    write_json(RESULTS / f"{name}.json", {"rows": [asdict(row) for row in rows], "environment": environment(device)})
 
 
-def environment() -> dict[str, str]:
-    """Where and when a benchmark ran: processor, cores, threads, versions, date."""
+def environment(device: str = "cpu") -> dict[str, str]:
+    """Where and when a benchmark ran: processor, cores, threads, instruction set or GPU, versions, date."""
     cpu = "unknown processor"
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -91,7 +91,7 @@ def environment() -> dict[str, str]:
     return {
         "processor": f"{cpu}, {os.cpu_count()} cores",
         "threads": str(read_params(Params).compute.threads),
-        "capability": torch.backends.cpu.get_cpu_capability(),
+        "capability": torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
         "versions": ", ".join(f"{name} {version(name)}" for name in packages) + f", Python {platform.python_version()}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }

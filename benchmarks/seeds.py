@@ -1,10 +1,12 @@
-"""Trains everything with other seeds, or deliberately badly, and evaluates it: python -m benchmarks.seeds [HOW_MANY].
+"""Trains everything with other seeds, or deliberately badly, and evaluates it.
 
-Runs the real pipeline through its evaluations in a working copy, build/seeds. It stops once
+    python -m benchmarks.seeds [HOW_MANY [PROFILE]]
+
+Runs the real pipeline through its evaluations in a working copy, build/seeds-PROFILE. It stops once
 `benchmarks/results/trainings.json` holds HOW_MANY (default: five) sound trainings of the current params, each with its
 own seeds, and one of each bad kind. A training takes about an hour on two cores. Existing trainings count, whichever
-processor they ran on: the file is in git and collects them across machines. Set floors from these figures, but do not
-choose models by them: they are test figures.
+processor or GPU they ran on: the file is in git and collects them across machines. Set floors from these figures, but
+do not choose models by them: they are test figures.
 """
 
 from __future__ import annotations
@@ -34,17 +36,18 @@ from deepdigits.tasks.catalogue import TASKS
 
 SOUND, SHORT, COLLAPSED = "sound", "a tenth of the epochs", "collapsed generator"
 HOW_MANY = 5
-COPY = Path("build/seeds")
 TRAININGS = RESULTS / "trainings.json"
 
 
 @exits_cleanly
 def main() -> None:
     wanted = int(sys.argv[1]) if len(sys.argv) > 1 else HOW_MANY
-    prepare(Path.cwd(), COPY, "default")
+    profile = sys.argv[2] if len(sys.argv) > 2 else "default"
+    copy = Path(f"build/seeds-{profile}")
+    prepare(Path.cwd(), copy, profile)
     head, dirty = git_state()
     commit = head[:12] + " with changes" * dirty
-    shipped = read_yaml(COPY / PARAMS_FILE)
+    shipped = read_yaml(copy / PARAMS_FILE)
     recipe = recipe_of(shipped)
     records = read_trainings()
 
@@ -52,18 +55,19 @@ def main() -> None:
         return sum(record["recipe"] == recipe and record["kind"] == kind for record in records)
 
     def keep(kind: str) -> None:
-        origin = {"kind": kind, "recipe": recipe, "commit": commit, "environment": environment()}
-        records.append({**origin, "figures": figures()})
+        origin = {"kind": kind, "recipe": recipe, "commit": commit}
+        machine = environment(shipped["compute"]["device"])
+        records.append({**origin, "environment": machine, "figures": figures(copy)})
         write_json(TRAININGS, records)  # after each training, since each takes so long
 
     while have(SOUND) < wanted:
-        train(with_seeds(shipped, 1 + have(SOUND)))
+        train(with_seeds(shipped, 1 + have(SOUND)), copy)
         keep(SOUND)
         if not have(COLLAPSED):
-            collapse_generator()
+            collapse_generator(copy)
             keep(COLLAPSED)
     if not have(SHORT):
-        train(shortened(shipped))
+        train(shortened(shipped), copy)
         keep(SHORT)
 
 
@@ -106,44 +110,44 @@ def shortened(shipped: Mapping[str, Any]) -> dict[str, Any]:
     return overlay(dict(shipped), changes)
 
 
-def train(params: dict[str, Any]) -> None:
+def train(params: dict[str, Any], copy: Path) -> None:
     check(params, Params, f"{PARAMS_FILE} with other seeds")
-    with (COPY / PARAMS_FILE).open("w", encoding="utf-8") as file:
+    with (copy / PARAMS_FILE).open("w", encoding="utf-8") as file:
         YAML(typ="safe", pure=True).dump(params, file)
     evaluations = [
         f"{file}:{name}"
-        for file in pipeline_files(COPY)
-        for name in read_stages(COPY, file)
+        for file in pipeline_files(copy)
+        for name in read_stages(copy, file)
         if name.startswith("evaluate")
     ]
-    _run("dvc", "repro", *evaluations)
+    _run(copy, "dvc", "repro", *evaluations)
 
 
-def collapse_generator() -> None:
+def collapse_generator(copy: Path) -> None:
     """Make the GAN ignore its noise, so that it draws one image per digit, and evaluate it."""
-    path = COPY / "models/gan/model.safetensors"
+    path = copy / "models/gan/model.safetensors"
     weights = load_file(path)
     noise = weights["dense.weight"].shape[1] - 10
     weights["dense.weight"][:, :noise] = 0
     path.unlink()  # it may be a link into DVC's cache
     write_bytes(path, save(weights))
-    _run("pipelines.evaluate", "gan")
+    _run(copy, "pipelines.evaluate", "gan")
 
 
-def figures() -> dict[str, float]:
+def figures(copy: Path) -> dict[str, float]:
     """The figures that floors are checked against, by model and measure."""
     found: dict[str, float] = {}
     for name, task in TASKS.items():
-        measures = measures_of(name, read_json(COPY / paths.evaluation_file(name)))
+        measures = measures_of(name, read_json(copy / paths.evaluation_file(name)))
         found |= {f"{name}.{measure}": measures[measure] for measure, _ in task.rules.values()}
     return found
 
 
-def _run(module: str, *arguments: str) -> None:
+def _run(copy: Path, module: str, *arguments: str) -> None:
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=COPY, env=child_environment(), check=False)
+    done = subprocess.run(command, cwd=copy, env=child_environment(), check=False)
     if done.returncode:
-        raise UserError(f"{module} failed in {COPY} with exit code {done.returncode}; see above.")
+        raise UserError(f"{module} failed in {copy} with exit code {done.returncode}; see above.")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import cast
 from pydantic import BaseModel
 
 from deepdigits.core import paths
+from deepdigits.core.sections import Compute
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
 from deepdigits.nn.contrast import Temperature
@@ -20,7 +21,9 @@ from deepdigits.tasks.classification.training import Classifier
 from pipelines.training import Recipe, train_network
 
 
-def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier, lineage: Lineage) -> None:
+def train_classifier(
+    name: str, net: BaseModel, config: Fit, module: Classifier, compute: Compute, lineage: Lineage
+) -> None:
     """Train `module` on the train split, keep the epoch with the lowest validation loss, and write models/NAME."""
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
@@ -41,4 +44,4 @@ def train_classifier(name: str, net: BaseModel, config: Fit, module: Classifier,
         headline=("accuracy", ".2%"),
         augment=partial(augment, config=config.augmentation),
     )
-    train_network(recipe, lineage, dataset)
+    train_network(recipe, compute, lineage, dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.ops.exit import exits_cleanly
@@ -21,11 +21,11 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     torch.manual_seed(params.train_cnn.fit.seed)
     module = cnn_to_train(params.train_cnn.net, params.train_cnn.fit)
-    lineage = stage_lineage("train_cnn", params.profile)
-    train_classifier("cnn", params.train_cnn.net, params.train_cnn.fit, module, lineage)
+    lineage = stage_lineage("train_cnn", params.profile, params.compute.device)
+    train_classifier("cnn", params.train_cnn.net, params.train_cnn.fit, module, params.compute, lineage)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deepdigits.core import paths
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
@@ -27,9 +27,9 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     config = params.train_detector
-    lineage = stage_lineage("train_detector", params.profile)
+    lineage = stage_lineage("train_detector", params.profile, params.compute.device)
     dataset = DatasetIdentity.of(validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT))
     train, validation = (load_scenes(paths.scene_file(name)) for name in ("train", "validation"))
     torch.manual_seed(config.fit.seed)
@@ -52,7 +52,7 @@ def main() -> None:
         headline=("map", ".3f"),
         validation_batch=SCENES_AT_ONCE,
     )
-    train_network(recipe, lineage, dataset)
+    train_network(recipe, params.compute, lineage, dataset)
 
 
 if __name__ == "__main__":

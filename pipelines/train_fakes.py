@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deepdigits.core import paths
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
@@ -28,9 +28,9 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     config = params.train_fakes
-    lineage = stage_lineage("train_fakes", params.profile)
+    lineage = stage_lineage("train_fakes", params.profile, params.compute.device)
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     splits = [load_split(paths.split_file(name)) for name in ("train", "validation")]
     known, held_out = (real_and_fake(split, config.fit.seed + part) for part, split in enumerate(splits))
@@ -42,7 +42,7 @@ def main() -> None:
 
     module = SupervisedTraining(net, losses, config.fit)
     recipe = Recipe("fakes", config.net, config.fit, module, known, held_out, measure, headline=("auc", ".4f"))
-    train_network(recipe, lineage, dataset)
+    train_network(recipe, params.compute, lineage, dataset)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from deepdigits.core import paths
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
 from deepdigits.core.loading import read_params
 from deepdigits.core.measures import weights_file
-from deepdigits.core.sections import StageParams
+from deepdigits.core.sections import Compute, StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.ops.lineage import stage_lineage
+from deepdigits.ops.lineage import Lineage, stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.plotting.figures import save_animation
 from deepdigits.tasks.gan.config import TrainGan
@@ -38,16 +38,16 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     config = params.train_gan
-    lineage = stage_lineage("train_gan", params.profile)
+    lineage = stage_lineage("train_gan", params.profile, params.compute.device)
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.resume_key)
     stopping = FoolRateStopping(config.stop)
     with stage_run(lineage, dataset, "train_gan", {"model": "gan"}, "training") as run:
         run.params(config.model_dump())
-        fitted = train(config, checkpoints, stopping, run)
-        write_outputs(config, fitted, stopping.reason)
+        fitted = train(config, params.compute, checkpoints, stopping, run)
+        write_outputs(config, fitted, stopping.reason, lineage)
         shutil.rmtree(paths.GAN_PROGRESS, ignore_errors=True)
         shutil.copytree(checkpoints / "grids", paths.GAN_PROGRESS)
         save_animation(sorted(paths.GAN_PROGRESS.glob("*.png")), paths.GAN_PROGRESS / "progress.gif")
@@ -55,7 +55,7 @@ def main() -> None:
     shutil.rmtree(checkpoints)
 
 
-def train(config: TrainGan, checkpoints: Path, stopping: FoolRateStopping, run: RunLog) -> Fitted:
+def train(config: TrainGan, compute: Compute, checkpoints: Path, stopping: FoolRateStopping, run: RunLog) -> Fitted:
     train_split, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
     torch.manual_seed(config.seed)
     data = InMemoryData(
@@ -84,10 +84,11 @@ def train(config: TrainGan, checkpoints: Path, stopping: FoolRateStopping, run: 
         checkpoint_dir=checkpoints,
         on_epoch=on_epoch,
         callbacks=[measures, stopping],
+        compute=compute,
     )
 
 
-def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str) -> None:
+def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str, lineage: Lineage) -> None:
     best = fitted.history[fitted.best_epoch]
     save_network("generator", config.net, part_of(fitted.state, "averaged.module."), MODEL)
     save_network("discriminator", config.net, part_of(fitted.state, "discriminator."), DISCRIMINATOR)
@@ -99,7 +100,7 @@ def write_outputs(config: TrainGan, fitted: Fitted, stopped_by: str) -> None:
         "gan.train.fool_rate": best[FOOL_RATE],
         "gan.val.diversity": best["val/diversity"],
         "gan.val.frechet": best[MONITOR],
-        **environment_metrics("gan"),
+        **environment_metrics("gan", lineage.environment),
     }
     write_json(paths.METRICS / "train_gan.json", summary)
 

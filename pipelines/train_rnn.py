@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.ops.exit import exits_cleanly
@@ -21,11 +21,11 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     torch.manual_seed(params.train_rnn.fit.seed)
     module = rnn_to_train(params.train_rnn.net, params.train_rnn.fit)
-    lineage = stage_lineage("train_rnn", params.profile)
-    train_classifier("rnn", params.train_rnn.net, params.train_rnn.fit, module, lineage)
+    lineage = stage_lineage("train_rnn", params.profile, params.compute.device)
+    train_classifier("rnn", params.train_rnn.net, params.train_rnn.fit, module, params.compute, lineage)
 
 
 if __name__ == "__main__":

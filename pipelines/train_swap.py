@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from deepdigits.core import paths
-from deepdigits.core.compute import use_threads
+from deepdigits.core.compute import prepare_training
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
@@ -28,9 +28,9 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    use_threads(params.compute.threads)
+    prepare_training(params.compute)
     config = params.train_swap
-    lineage = stage_lineage("train_swap", params.profile)
+    lineage = stage_lineage("train_swap", params.profile, params.compute.device)
     dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
     train, validation = (load_split(paths.split_file(name)) for name in ("train", "validation"))
 
@@ -54,7 +54,7 @@ def main() -> None:
         measure,
         headline=("slant_correlation", ".3f"),
     )
-    train_network(recipe, lineage, dataset)
+    train_network(recipe, params.compute, lineage, dataset)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from deepdigits.core import paths
 from deepdigits.core.environment import environment_metrics
 from deepdigits.core.files import file_sha256, write_csv, write_json
 from deepdigits.core.measures import weights_file
+from deepdigits.core.sections import Compute
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
@@ -50,7 +51,7 @@ class Recipe:
     validation_batch: int = VALIDATION_BATCH
 
 
-def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) -> None:
+def train_network(recipe: Recipe, compute: Compute, lineage: Lineage, dataset: DatasetIdentity) -> None:
     """Train, keep the best epoch, write models/NAME and the files for `dvc metrics` and `dvc plots`, log the run."""
     checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.resume_key)
     with stage_run(lineage, dataset, lineage.stage, {"model": recipe.name}, "training") as run:
@@ -69,15 +70,16 @@ def train_network(recipe: Recipe, lineage: Lineage, dataset: DatasetIdentity) ->
             on_epoch,
             augment=recipe.augment,
             validation_batch=recipe.validation_batch,
+            compute=compute,
         )
         recipe.module.load_state_dict(fitted.state)
         found = recipe.measure()
-        write_outputs(recipe, fitted, found, lineage.stage)
+        write_outputs(recipe, fitted, found, lineage)
         log_outputs(recipe, fitted, found, lineage.stage, run, dataset.title)
     shutil.rmtree(checkpoints)
 
 
-def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str) -> None:
+def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], lineage: Lineage) -> None:
     weights = part_of(recipe.module.state_dict(), "net.")
     summary = {
         **{f"val.{name}": value for name, value in validation_measures(fitted).items()},
@@ -86,9 +88,10 @@ def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage
         "parameters": sum(weight.numel() for key, weight in weights.items() if not is_statistic(key)),
     }
     save_network(recipe.name, recipe.net, weights, weights_file(recipe.name))
-    write_csv(paths.PLOTS / f"{stage}.csv", fitted.history)
+    write_csv(paths.PLOTS / f"{lineage.stage}.csv", fitted.history)
     named = {f"{recipe.name}.{key}": value for key, value in summary.items()}
-    write_json(paths.METRICS / f"{stage}.json", {**named, **environment_metrics(recipe.name)})
+    environment = environment_metrics(recipe.name, lineage.environment)
+    write_json(paths.METRICS / f"{lineage.stage}.json", {**named, **environment})
 
 
 def log_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], stage: str, run: RunLog, title: str) -> None:

@@ -58,6 +58,9 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("ingest.mirrors", ["ftp://x"], r"ingest.mirrors.0 = \"ftp://x\": .*pattern"),
         ("validate.bands.mnist.center", {"low": 3, "high": 1}, r"low \(3.0\) must be below high"),
         ("train_cnn.fit.weight_decay", float("nan"), r"train_cnn.fit.weight_decay"),
+        ("compute.device", "gpu", r"compute.device = \"gpu\": .*'cpu' or 'cuda'"),
+        ("compute.precision", 16, r"compute.precision = 16: .*'32' or 'bf16-mixed'"),
+        ("compute.precision", "bf16-mixed", r"compute.*: .*needs device: cuda"),
     ],
 )
 def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: Any, message: str) -> None:
@@ -117,7 +120,7 @@ def test_the_default_profile_equals_the_shipped_parameters(tmp_path: Path) -> No
 
 
 def test_the_error_for_an_unknown_profile_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="Profiles: default, pixels, smoke"):
+    with pytest.raises(UserError, match="Profiles: default, gpu, pixels, smoke"):
         profile_params(ROOT, "smok")
 
 

@@ -21,7 +21,7 @@ from deepdigits.ops.runs import find_run
 from deepdigits.ops.tracking import DatasetIdentity, flatten, open_store, stage_run
 from tests.conftest import ROOT, forget_stores
 
-ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"}
+ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2", "device": "cpu"}
 LINEAGE = Lineage("train_cnn", "f" * 64, "smoke", "c" * 40, True, ENVIRONMENT)
 DATASET = DatasetIdentity("digits", "d" * 64, "Digits", {"train": 1})
 

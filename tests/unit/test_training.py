@@ -330,8 +330,8 @@ def test_the_stopping_rule_ends_a_training_by_the_mean_over_an_epochs_steps(
 @pytest.mark.parametrize(("layers", "bidirectional"), [(1, False), (2, True)])
 def test_the_rnn_is_built_as_the_params_specify(cell: Any, layers: int, bidirectional: bool) -> None:
     network = rnn.RowRnn(RnnNet(cell=cell, hidden=12, layers=layers, bidirectional=bidirectional, dropout=0.0))
-    assert type(network.recurrence) is rnn.CELLS[cell]
-    assert network.recurrence.num_layers == layers
+    assert type(network.recurrences[0]) is rnn.CELLS[cell]
+    assert len(network.recurrences) == layers
     assert network(torch.rand(3, 1, 28, 28)).shape == (3, 10)
 
 

@@ -1,4 +1,4 @@
-"""The number of compute threads, and the handling of freed memory."""
+"""The number of compute threads, the device that trains, and the handling of freed memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import ctypes
 
 import torch
 from threadpoolctl import threadpool_limits
+
+from deepdigits.core.errors import UserError
+from deepdigits.core.sections import Compute
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from glibc's malloc.h
 
@@ -15,6 +18,26 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
     threadpool_limits(threads)
     _keep_freed_memory()
+
+
+def prepare_training(compute: Compute) -> None:
+    """Fix the number of threads, and check that the device exists.
+
+    On a GPU, convolutions and LSTMs keep single precision. By default, cuDNN rounds their inputs to TF32, ten bits.
+
+    Raises:
+        UserError: the device is `cuda`, and torch finds none.
+    """
+    use_threads(compute.threads)
+    if compute.device == "cpu":
+        return
+    if not torch.cuda.is_available():
+        reason = "finds no GPU" if torch.backends.cuda.is_built() else "is a build for CPUs"
+        raise UserError(
+            f"compute.device is cuda, but torch {torch.__version__} {reason}. Train on the CPU (compute.device: cpu in "
+            "params.yaml, or without PROFILE=gpu), or install the CUDA build and its driver."
+        )
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _keep_freed_memory() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -31,7 +31,17 @@ class Section(BaseModel):
 
 
 class Compute(Section):
+    """`device` and `precision` are those of training; everything else runs on the CPU in single precision."""
+
     threads: Annotated[int, Field(ge=1, le=256)]
+    device: Literal["cpu", "cuda"]
+    precision: Literal["32", "bf16-mixed"]
+
+    @model_validator(mode="after")
+    def _mixed_on_gpu(self) -> Compute:
+        if self.precision != "32" and self.device == "cpu":
+            raise ValueError('precision bf16-mixed needs device: cuda; the CPU trains in "32"')
+        return self
 
 
 class StageParams(BaseModel):

@@ -41,6 +41,13 @@ class Backbone(nn.Module):
         return half, quarter, self.at_eighth(quarter)
 
 
+class UnitInterval(nn.Sigmoid):
+    """A sigmoid in single precision, for pixels: in bfloat16, all values above 0.998 would be rounded to 1."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.float())
+
+
 def strided(widths: Sequence[int]) -> list[nn.Module]:
     """Images `(n, 1, 28, 28)` -> `(n, widths[2] * 4 * 4)`, for networks that judge real and generated images.
 

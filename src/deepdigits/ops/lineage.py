@@ -54,13 +54,14 @@ class Lineage:
             "environment.sha256": self.environment["requirements_sha256"],
             "environment.torch": self.environment["torch"],
             "environment.cpu": self.environment["cpu"],
+            "environment.device": self.environment["device"],
         }
 
 
-def stage_lineage(stage: str, profile: str) -> Lineage:
+def stage_lineage(stage: str, profile: str, device: str = "cpu") -> Lineage:
     """Read the lineage of `stage` in the working directory, which must be the repository root."""
     commit, dirty = git_state()
-    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, describe_environment())
+    return Lineage(stage, stage_fingerprint(stage), profile, commit, dirty, describe_environment(device=device))
 
 
 def stage_fingerprint(name: str) -> str:

@@ -40,11 +40,13 @@ def trained_before(client: MlflowClient, experiment: str, lineage: Lineage) -> s
     if run is None:
         return None
     day, found = datetime.fromtimestamp(run.info.start_time / 1000).date(), run.data.tags
-    commit, cpu = found.get("git.commit", "unknown")[:12], found.get("environment.cpu", "another processor")
+    commit, cpu, gpu = (found.get(key, "unknown") for key in ("git.commit", "environment.cpu", "environment.device"))
+    where = cpu if gpu == "cpu" else gpu
     return (
         f"{lineage.stage} was already trained from this code, these data and these parameters: by "
-        f"{found.get('mlflow.user', 'someone')} on {day}, from commit {commit}, on {cpu} (run {run.info.run_id}). To "
-        "use that model instead, stop this training, check out a commit whose dvc.lock has it, and run: make fetch"
+        f"{found.get('mlflow.user', 'someone')} on {day}, from commit {commit[:12]}, on {where} (run "
+        f"{run.info.run_id}). To use that model instead, stop this training, check out a commit whose dvc.lock has it, "
+        "and run: make fetch"
     )
 
 

@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "requirements_sha256": "the hash of requirements.lock",
     "torch": "the torch build",
     "cpu": "the instruction set of torch's kernels",
+    "device": "the device",
 }
 
 
@@ -75,21 +76,27 @@ def other_environment(root: Path) -> list[str]:
 
     In a different environment the committed figures still hold, but the bytes may differ.
     """
-    import torch  # noqa: F401  # describe_environment reports its instruction set only once it is imported
+    import torch  # describe_environment reports its instruction set only once it is imported
 
     here = describe_environment(root)
+    gpu = describe_environment(root, "cuda")["device"] if torch.cuda.is_available() else None
     differences: dict[tuple[str, str], list[str]] = {}
     for path in sorted((root / paths.METRICS).glob("train_*.json")):
         model = path.stem.removeprefix("train_")
         figures = read_json(path)
         for key in here:
             there = str(figures.get(f"{model}.environment.{key}", "unknown"))
-            if there != here[key]:
+            if there not in (here[key], gpu):
                 differences.setdefault((key, there), []).append(model)
     return [
-        f"{', '.join(models)}: {ENVIRONMENT[key]} was {there[:12]}, but is {here[key][:12]} here."
+        f"{', '.join(models)}: {ENVIRONMENT[key]} was {_short(there)}, but is {_short(here[key])} here."
         for (key, there), models in differences.items()
     ]
+
+
+def _short(value: str) -> str:
+    """Shorten a hash."""
+    return value[:12] if len(value) == 64 else value
 
 
 def lock_of(file: str) -> str:

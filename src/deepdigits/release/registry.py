@@ -34,7 +34,7 @@ PACKAGED_FILES = (*FILES, CONTENTS)
 SERVING_REQUIREMENTS = ("mlflow", "numpy", "onnxruntime", "pandas")
 LINEAGE_TAGS = (
     "stage", "stage.fingerprint", "profile", "git.commit", "git.dirty", "environment.sha256", "environment.torch",
-    "environment.cpu",
+    "environment.cpu", "environment.device",
 )  # fmt: skip
 
 

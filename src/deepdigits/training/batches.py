@@ -44,7 +44,7 @@ class ShuffledBatches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         passes = -(-self.steps * self.size // len(self.labels))
         order = torch.cat([torch.randperm(len(self.labels), generator=self.generator) for _ in range(passes)])
-        for rows in order[: self.steps * self.size].split(self.size):
+        for rows in order[: self.steps * self.size].to(self.labels.device).split(self.size):
             batch = to_unit(self.images[rows])
             if self.augment:
                 batch = self.augment(batch, self.generator)

@@ -17,7 +17,11 @@ from deepdigits.training.batches import (
 
 
 class InMemoryData(pl.LightningDataModule):
-    """Training and validation batches. The trainer requests new training batches every epoch."""
+    """Training and validation batches. The trainer requests new training batches every epoch.
+
+    All images are moved to the device once, as bytes, and distorted there. Random numbers are drawn on the CPU, so that
+    every device gets the same.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,13 @@ class InMemoryData(pl.LightningDataModule):
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.seed, self.augment = seed, augment
 
+    def setup(self, stage: str) -> None:
+        assert self.trainer
+        device = self.trainer.strategy.root_device
+        self.train_tensors = _moved(self.train_tensors, device)
+        if self.validation_tensors:
+            self.validation_tensors = _moved(self.validation_tensors, device)
+
     def train_dataloader(self) -> ShuffledBatches:
         epoch = self.trainer.current_epoch if self.trainer else 0
         generator = epoch_generator(self.seed, epoch)
@@ -48,3 +59,7 @@ class InMemoryData(pl.LightningDataModule):
 
 def _tensors(pairs: Pairs) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pairs[0]), torch.from_numpy(pairs[1])
+
+
+def _moved(tensors: tuple[Tensor, Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+    return tensors[0].to(device), tensors[1].to(device)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
+from deepdigits.core.sections import Compute
 from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
 from deepdigits.training.config import CycleFit
 from deepdigits.training.data_module import InMemoryData
@@ -25,6 +26,7 @@ def fit_to_loss(
     *,
     augment: Augment | None = None,
     validation_batch: int = VALIDATION_BATCH,
+    compute: Compute | None = None,
 ) -> Fitted:
     """Train according to `config` and keep the epoch with the lowest validation loss; see
     `deepdigits.training.trainer.fit`.
@@ -36,6 +38,7 @@ def fit_to_loss(
         train: images uint8 `(n, height, width)` and a target for each; `validation` likewise.
         augment: applied to training images.
         validation_batch: validation images per batch.
+        compute: device and precision; None for the CPU and single precision.
     """
     data = InMemoryData(
         train,
@@ -57,4 +60,5 @@ def fit_to_loss(
         on_epoch=on_epoch,
         callbacks=callbacks,
         gradient_clip=config.gradient_clip if module.automatic_optimization else None,
+        compute=compute,
     )

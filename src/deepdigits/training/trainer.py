@@ -18,8 +18,11 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
 from deepdigits.core.errors import Terminated, UserError
+from deepdigits.core.sections import Compute
 from deepdigits.training.batches import epoch_generator
 from deepdigits.training.data_module import InMemoryData
 
@@ -52,12 +55,16 @@ def fit(
     on_epoch: OnEpoch,
     callbacks: Sequence[Callback] = (),
     gradient_clip: float | None = None,
+    compute: Compute | None = None,
 ) -> Fitted:
     """Train and keep the best epoch by `monitor`. Resume from the last checkpoint in `checkpoint_dir` if there is one.
 
     All randomness in an epoch is drawn from (seed, epoch), so a resumed run ends with the same bytes as an
     uninterrupted one. `checkpoint_dir` must belong to exactly this code, data, parameters and environment. The caller
     removes it once all outputs are written.
+
+    Args:
+        compute: device and precision; None for the CPU and single precision. Afterwards, `module` is on the CPU.
 
     Raises:
         Terminated: SIGTERM arrived. Lightning alone would exit with code 0 and a partial model.
@@ -78,16 +85,17 @@ def fit(
     # of a step. The tests for equal bytes already show that no operation reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     trainer = pl.Trainer(
-        accelerator="cpu",
+        accelerator=compute.device if compute else "cpu",
+        devices=1,
+        precision="bf16-mixed" if compute and compute.precision == "bf16-mixed" else "32-true",
         max_epochs=epochs,
         deterministic=True,
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
-        gradient_clip_val=gradient_clip or None,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
-        callbacks=[_SeedEachEpoch(seed), *callbacks, history, checkpoints],
+        callbacks=[_SeedEachEpoch(seed), _Clip(gradient_clip), *callbacks, history, checkpoints],
     )
     try:
         with warnings.catch_warnings():
@@ -132,6 +140,19 @@ class _SeedEachEpoch(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         torch.manual_seed(epoch_generator(self.seed + 1, trainer.current_epoch).initial_seed())
+
+
+class _Clip(Callback):
+    """Clips the norm of the gradients. Lightning's own clipping refuses fused optimizers in mixed precision."""
+
+    def __init__(self, most: float | None):
+        self.most = most
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        if self.most:
+            clip_grad_norm_((weight for group in optimizer.param_groups for weight in group["params"]), self.most)
 
 
 class _History(Callback):

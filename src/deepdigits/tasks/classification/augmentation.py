@@ -1,7 +1,8 @@
 """Random distortions, applied to a whole batch at once.
 
 All functions take and return float32 `(n, 1, height, width)`, ink 1 on background 0. They draw only from the given
-generator, so equal generator states give equal results.
+generator, so equal generator states give equal results. The generator is the CPU's, and what it draws is moved to the
+images, so that every device distorts them alike.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def random_affine(images: Tensor, generator: torch.Generator, config: Augmentati
     the image.
     """
     count, _, height, width = images.shape
-    draws = 2 * torch.rand(5, count, generator=generator) - 1
+    draws = 2 * torch.rand(5, count, generator=generator).to(images.device) - 1
     angle = draws[0] * math.radians(config.rotate_degrees)
     shear = torch.tan(draws[1] * math.radians(config.shear_degrees))
     scale = 1 + draws[2] * config.scale_fraction
@@ -50,18 +51,18 @@ def random_texture(images: Tensor, generator: torch.Generator, fraction: float) 
     time only within a random rectangle; Gaussian noise with a standard deviation of up to 0.4; a random rectangle
     filled with one grey level. Values may leave [0, 1].
     """
-    count = len(images)
+    count, device = len(images), images.device
 
-    def chosen(share: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator) < share
+    def draw() -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator).to(device)
 
     filtered = random_convolution(images, generator)
-    where = random_rectangles(count, generator, 4.0, 21.0) | chosen(0.5)
-    images = torch.where(where & chosen(fraction), filtered, images)
-    strength = 0.4 * torch.rand(count, 1, 1, 1, generator=generator) * chosen(fraction)
-    images = images + strength * torch.randn(images.shape, generator=generator)
-    erased = random_rectangles(count, generator, 1.5, 8.5) & chosen(fraction)
-    return torch.where(erased, torch.rand(count, 1, 1, 1, generator=generator), images)
+    where = random_rectangles(count, generator, 4.0, 21.0, device) | (draw() < 0.5)
+    images = torch.where(where & (draw() < fraction), filtered, images)
+    strength = 0.4 * draw() * (draw() < fraction)
+    images = images + strength * torch.randn(images.shape, generator=generator).to(device)
+    erased = random_rectangles(count, generator, 1.5, 8.5, device) & (draw() < fraction)
+    return torch.where(erased, draw(), images)
 
 
 def random_convolution(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -70,17 +71,19 @@ def random_convolution(images: Tensor, generator: torch.Generator) -> Tensor:
     sizes = torch.tensor(KERNEL_SIZES)[torch.randint(len(KERNEL_SIZES), (count,), generator=generator)]
     inside = (torch.arange(7) - 3).abs() <= sizes[:, None] // 2
     kernels = torch.randn(count, 7, 7, generator=generator) / sizes[:, None, None]
-    kernels = kernels * (inside[:, :, None] & inside[:, None, :])
+    kernels = (kernels * (inside[:, :, None] & inside[:, None, :])).to(images.device)
     filtered = F.conv2d(images.transpose(0, 1), kernels.unsqueeze(1), padding=3, groups=count).transpose(0, 1)
-    return torch.lerp(filtered, images, torch.rand(count, 1, 1, 1, generator=generator))
+    return torch.lerp(filtered, images, torch.rand(count, 1, 1, 1, generator=generator).to(images.device))
 
 
-def random_rectangles(count: int, generator: torch.Generator, smallest: float, largest: float) -> Tensor:
+def random_rectangles(
+    count: int, generator: torch.Generator, smallest: float, largest: float, device: torch.device
+) -> Tensor:
     """Draw masks, bool `(count, 1, 28, 28)`.
 
     Half-sides are uniform between `smallest` and `largest` pixels, centres are uniform over the image.
     """
-    centre = 28 * torch.rand(2, count, 1, generator=generator)
-    half = smallest + (largest - smallest) * torch.rand(2, count, 1, generator=generator)
-    inside = (torch.arange(28.0) - centre).abs() <= half
+    centre = 28 * torch.rand(2, count, 1, generator=generator).to(device)
+    half = smallest + (largest - smallest) * torch.rand(2, count, 1, generator=generator).to(device)
+    inside = (torch.arange(28.0, device=device) - centre).abs() <= half
     return (inside[0, :, :, None] & inside[1, :, None, :]).unsqueeze(1)

@@ -55,7 +55,8 @@ class Classifier(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
-        self.validated.append(self._predict(batch, "val"))
+        logits, labels = self._predict(batch, "val")
+        self.validated.append((logits.float(), labels))
 
     def on_validation_epoch_end(self) -> None:
         logits, labels = (torch.cat(parts).cpu().numpy() for parts in zip(*self.validated, strict=True))

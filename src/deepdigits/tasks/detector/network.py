@@ -202,7 +202,7 @@ def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
     """
     logits, found = net(images)
     middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE, images.device)
-    scores, boxes = detection_loss(logits, found, digits[..., 1:], digits[..., 0].long(), middles)
+    scores, boxes = detection_loss(logits.float(), found, digits[..., 1:], digits[..., 0].long(), middles)
     return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.core.pixels import to_bytes
-from deepdigits.nn.blocks import strided
+from deepdigits.nn.blocks import UnitInterval, strided
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import device_of, predict_batches
@@ -37,7 +37,7 @@ class Generator(nn.Module):
             nn.BatchNorm2d(narrow),
             nn.ReLU(),
             nn.ConvTranspose2d(narrow, 1, 4, stride=2, padding=1),
-            nn.Sigmoid(),
+            UnitInterval(),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -92,7 +92,7 @@ class ConditionalGan(pl.LightningModule):
             {
                 "train/generator_loss": F.softplus(-logits).mean(),
                 "train/discriminator_loss": loss_d,
-                FOOL_RATE: (logits > real_logits.detach().quantile(0.5)).float().mean(),
+                FOOL_RATE: (logits > real_logits.detach().float().quantile(0.5)).float().mean(),
             }
         )
 

@@ -23,21 +23,23 @@ class RowRnn(nn.Module):
 
     def __init__(self, config: RnnNet):
         super().__init__()
-        self.recurrence = CELLS[config.cell](
-            input_size=28,
-            hidden_size=config.hidden,
-            num_layers=config.layers,
-            bidirectional=config.bidirectional,
-            dropout=config.dropout if config.layers > 1 else 0.0,
-            batch_first=True,
-        )
         width = config.hidden * (2 if config.bidirectional else 1)
+        # One module per layer with dropout in between, rather than one module with both: on a GPU, that would draw its
+        # dropout from a stream of its own, which a resumed training does not continue.
+        self.recurrences = nn.ModuleList(
+            CELLS[config.cell](
+                28 if layer == 0 else width, config.hidden, 1, batch_first=True, bidirectional=config.bidirectional
+            )
+            for layer in range(config.layers)
+        )
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(2 * width, CLASSES)
         self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
-        states, _ = self.recurrence(local_contrast(images).squeeze(1))
+        states = local_contrast(images).squeeze(1)
+        for layer, recurrence in enumerate(self.recurrences):
+            states, _ = recurrence(self.dropout(states) if layer else states)
         pooled = torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)
         logits: Tensor = self.temperature(self.head(self.dropout(pooled)))
         return logits

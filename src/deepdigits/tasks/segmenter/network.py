@@ -68,13 +68,13 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
         semantic: integers `(n, height, width)`, 0 to 10.
     """
     target = semantic.long()
-    log_probabilities = logits.log_softmax(dim=1)
-    probabilities = log_probabilities.exp()
-    right, pixels = probabilities.gather(1, target.unsqueeze(1)).flatten(), target.flatten()
-    shared = right.new_zeros(CLASSES).index_add(0, pixels, right)
-    both = probabilities.sum(dim=(0, 2, 3)) + pixels.bincount(minlength=CLASSES)
+    log_probabilities = logits.float().log_softmax(dim=1)
+    # Not `nll_loss`, which has no deterministic implementation for pixels on a GPU.
+    log_right, pixels = log_probabilities.gather(1, target.unsqueeze(1)).flatten(), target.flatten()
+    shared = log_right.new_zeros(CLASSES).index_add(0, pixels, log_right.exp())
+    both = log_probabilities.exp().sum(dim=(0, 2, 3)) + pixels.bincount(minlength=CLASSES)
     dice = (2 * shared[1:] + 1) / (both[1:] + 1)
-    return ENTROPY_WEIGHT * F.nll_loss(log_probabilities, target) - dice.log().mean()
+    return -ENTROPY_WEIGHT * log_right.mean() - dice.log().mean()
 
 
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deepdigits.core.pixels import to_bytes
-from deepdigits.nn.blocks import strided
+from deepdigits.nn.blocks import UnitInterval, strided
 from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
@@ -65,7 +65,7 @@ class SwapGenerator(Generator):
             nn.BatchNorm2d(FULL_SIZE),
             nn.ReLU(),
             nn.Conv2d(FULL_SIZE, 1, 3, padding=1),
-            nn.Sigmoid(),
+            UnitInterval(),
         )
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

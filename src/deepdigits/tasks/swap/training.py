@@ -116,7 +116,7 @@ class SwapTraining(pl.LightningModule):
         """The losses of encoder and generator; `loss` is their weighted sum."""
         back = self.net.generator(self.net.encoder(swapped, others), digits)
         found = {
-            "pixels": F.binary_cross_entropy(again, images) + F.binary_cross_entropy(back, images) / 2,
+            "pixels": _pixel_loss(again, images) + _pixel_loss(back, images) / 2,
             "identity": F.cross_entropy(self.net.reader(swapped), others),
             "realism": F.softplus(-self.discriminator(swapped, others)).mean(),
             "style": F.mse_loss(self._z_scores(swapped, others), self._z_scores(images, digits)),
@@ -160,6 +160,11 @@ class SwapTraining(pl.LightningModule):
     def _log(self, part: str, values: dict[str, Tensor]) -> None:
         named = {f"{part}/{name}": value.detach() for name, value in values.items()}
         self.log_dict(named, on_step=False, on_epoch=True, batch_size=1)
+
+
+def _pixel_loss(drawn: Tensor, images: Tensor) -> Tensor:
+    with torch.autocast(drawn.device.type, enabled=False):  # which refuses this loss
+        return F.binary_cross_entropy(drawn, images)
 
 
 def handwriting(images: Tensor) -> Tensor:
