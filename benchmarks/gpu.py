@@ -119,9 +119,7 @@ def repro(*arguments: str) -> None:
     command = [sys.executable, "-m", "dvc", "repro", *arguments]
     done = subprocess.run(command, cwd=COPY, env=child_environment(), check=False)
     if done.returncode:
-        raise UserError(
-            f"dvc repro {' '.join(arguments)} failed in {COPY} with exit code {done.returncode}; see above."
-        )
+        raise UserError(f"dvc repro {arguments[-1]} failed in {COPY} with exit code {done.returncode}; see above.")
 
 
 if __name__ == "__main__":
