@@ -1,13 +1,7 @@
-"""Measures training on a GPU: python -m benchmarks.gpu.
-
-First the steps of every network, through Lightning and in a bare loop; then all trainings of the pipeline in a working
-copy, build/gpu, one after the other and then again, for their times and bytes.
-"""
+"""Measures the steps of every training on a GPU, through Lightning and in a bare loop: python -m benchmarks.gpu."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -18,43 +12,33 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
-from benchmarks.common import Row, alternate, record, seconds
+from benchmarks.common import Row, alternate, record
 from benchmarks.networks import Data, Run, augment_of, module_of, pairs_of, train
 from deepdigits.core.compute import prepare_training
-from deepdigits.core.errors import UserError
-from deepdigits.core.files import file_sha256
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
-from deepdigits.core.measures import weights_file
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.ops.pipeline import pipeline_files, read_stages
 from deepdigits.release.params import Params
-from deepdigits.release.workspace import child_environment, prepare
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.classification.training import Classifier
 from deepdigits.training.batches import ShuffledBatches, epoch_generator
 from deepdigits.training.muon import Muon
 from deepdigits.training.supervised import SupervisedTraining
 
-PROFILE = "gpu"
-COPY = Path("build/gpu")
-STEPS, ROUNDS, SCENES = 400, 3, 400
+PROFILE = Path("profiles/gpu.yaml")
+STEPS, ROUNDS, SCENES = 100, 1, 400
 
 
 @exits_cleanly
 def main() -> None:
-    source = Path("profiles") / f"{PROFILE}.yaml"
-    params = check(overlay(read_yaml(PARAMS_FILE), read_yaml(source)), Params, f"{PARAMS_FILE} with {source}")
+    params = check(overlay(read_yaml(PARAMS_FILE), read_yaml(PROFILE)), Params, f"{PARAMS_FILE} with {PROFILE}")
     prepare_training(params.compute)
-    record("gpu", [*speeds(params), *stages()], params.compute.device)
-
-
-def speeds(params: Params) -> list[Row]:
-    """Images per second of every network, on small data: what is in the images makes no difference."""
-    data = Data.small(params, SCENES)
-    return [speed(name, params, data) for name in TASKS]
+    data = Data.small(params, SCENES)  # what is in the images makes no difference
+    record("gpu", [speed(name, params, data) for name in TASKS], params.compute.device)
 
 
 def speed(name: str, params: Params, data: Data) -> Row:
+    """Images per second of one network."""
+
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:
             train(name, params, data, Run(1, STEPS, Path(folder), params.compute))
@@ -93,33 +77,6 @@ def bare_loop(name: str, params: Params, data: Data) -> None:
 
 def entropy(net: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {"loss": F.cross_entropy(net(images), labels, label_smoothing=0.02)}
-
-
-def stages() -> list[Row]:
-    """The trainings of the pipeline, twice."""
-    prepare(Path.cwd(), COPY, PROFILE)
-    places = {name: file for file in pipeline_files(COPY) for name in read_stages(COPY, file)}
-    for data in ("validate", "validate_scenes"):
-        repro(f"{places[data]}:{data}")
-    trainings = [f"{places[f'train_{name}']}:train_{name}" for name in TASKS]
-    taken = [seconds(partial(repro, "--single-item", training)) for training in trainings]
-    first = [file_sha256(COPY / weights_file(name)) for name in TASKS]
-    for training in trainings:
-        repro("--single-item", "--force", "--no-run-cache", training)
-    same = sum(file_sha256(COPY / weights_file(name)) == sha256 for name, sha256 in zip(TASKS, first, strict=True))
-    rows = [
-        Row(f"train_{name}, the whole stage", f"{value:.0f} s", "", "", "reported", True)
-        for name, value in zip(TASKS, taken, strict=True)
-    ]
-    what = "models with the same bytes after a second training"
-    return [*rows, Row(what, f"{same}", f"{len(first)}", "", "all", same == len(first))]
-
-
-def repro(*arguments: str) -> None:
-    command = [sys.executable, "-m", "dvc", "repro", *arguments]
-    done = subprocess.run(command, cwd=COPY, env=child_environment(), check=False)
-    if done.returncode:
-        raise UserError(f"dvc repro {arguments[-1]} failed in {COPY} with exit code {done.returncode}; see above.")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from tests.conftest import forget_stores
 CNN = TASKS["cnn"]
 FIGURES = paths.evaluation_file("cnn")
 CARD = Path("models/cnn/model_card.md")
-ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2"}
+ENVIRONMENT = {"requirements_sha256": "e" * 64, "torch": "2.13.0", "cpu": "AVX2", "device": "cpu"}
 
 
 def train(seed: int) -> None:
@@ -161,6 +161,20 @@ def test_a_file_that_names_other_weights_does_not_belong_to_the_package(
     change()
     describe_package(CNN)
     assert f"{name} names weights" in registration_error()
+
+
+def test_an_experiment_registers_its_model_without_becoming_the_candidate(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(CARD, f"{CARD.read_text()}It is a trial.\n")
+    describe_package(CNN)
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "c" * 40)
+    trial = register(read_packaged(CNN, "smoke"))
+    assert (trial.version, trial.aliases, trial.new) == (2, [], True)
+    assert open_store().get_model_version_by_alias("digits-cnn", "candidate").version == 1
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV")
+    applied = register(read_packaged(CNN, "smoke"))
+    assert (applied.version, applied.aliases, applied.new) == (2, ["candidate"], False)
 
 
 def fetched(folder: Path) -> RegisteredModel:

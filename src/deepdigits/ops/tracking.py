@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from deepdigits.core import paths
 from deepdigits.core.addresses import masked as masked
 from deepdigits.core.errors import Terminated, UserError
+from deepdigits.ops.experiments import experiment_name
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.people import claimed_user
 from deepdigits.ops.processes import process_identity
@@ -262,7 +263,8 @@ def flatten(nest: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _process_tags() -> dict[str, str]:
-    return {"process": process_identity(), "mlflow.user": claimed_user()}
+    trial = experiment_name()
+    return {"process": process_identity(), "mlflow.user": claimed_user()} | ({"dvc.experiment": trial} if trial else {})
 
 
 def _warn(text: str) -> None:

@@ -19,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256
 from deepdigits.export.runtime import golden_arrays
+from deepdigits.ops.experiments import experiment_name
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.runs import find_run
 from deepdigits.ops.stores import reason, taking_turns
@@ -92,6 +93,7 @@ class Registered:
 def register(packaged: Packaged) -> Registered:
     """Register `packaged` with the alias `candidate`; if a version with the same content exists, only move the alias.
 
+    A DVC experiment registers its version, too, but leaves the alias alone: an experiment is not a proposal to promote.
     The version belongs to the run that trained the weights. If the store has no such run (a fresh clone whose outputs
     came from the DVC cache), one is created from the files and marked as restored.
 
@@ -104,7 +106,8 @@ def register(packaged: Packaged) -> Registered:
         with taking_turns(store_uri(), "register"):
             existing = find_version(client, packaged)
             version = existing or _first_of(client, packaged, _create_version(client, packaged))
-        client.set_registered_model_alias(packaged.name, CANDIDATE, str(version.version))
+        if experiment_name() is None:
+            client.set_registered_model_alias(packaged.name, CANDIDATE, str(version.version))
         aliases = client.get_model_version(packaged.name, str(version.version)).aliases
     except STORE_ERRORS as error:
         raise UserError(
