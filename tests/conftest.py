@@ -26,6 +26,7 @@ WAITING = (
     "test_gate",
     "test_transfer",
     "test_serving",
+    "test_sharing",
     "test_audit",
     "test_promotion",
     "test_races",

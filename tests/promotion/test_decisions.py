@@ -21,8 +21,9 @@ from typer.testing import CliRunner
 
 from deepdigits.cli.app import commands
 from deepdigits.core.errors import UserError
+from deepdigits.ops import people
 from deepdigits.ops.processes import process_identity
-from deepdigits.promotion import lease, ledger, people
+from deepdigits.promotion import lease, ledger
 from deepdigits.promotion.audit import audit
 from deepdigits.promotion.bounds import CARD_CUT, LIMIT, MARK
 from deepdigits.promotion.entries import seal, serialise

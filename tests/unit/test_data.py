@@ -146,7 +146,7 @@ def test_a_random_convolution_is_linear_and_local() -> None:
 
 
 def test_random_rectangles_are_rectangles_of_the_requested_size() -> None:
-    masks = random_rectangles(300, epoch_generator(0, 0), 1.5, 8.5).squeeze(1)
+    masks = random_rectangles(300, epoch_generator(0, 0), 1.5, 8.5, torch.device("cpu")).squeeze(1)
     rows, columns = masks.any(dim=2), masks.any(dim=1)
     assert torch.equal(masks, rows[:, :, None] & columns[:, None, :])
     assert rows.sum(1).max() <= 18
