@@ -52,7 +52,7 @@ def main() -> None:
     records = read_trainings()
 
     def have(kind: str) -> int:
-        return sum(record["recipe"] == recipe and record["kind"] == kind for record in records)
+        return sum(record["recipe"] == recipe and record["kind"] == kind and is_complete(record) for record in records)
 
     def keep(kind: str) -> None:
         origin = {"kind": kind, "recipe": recipe, "commit": commit}
@@ -74,6 +74,12 @@ def main() -> None:
 def read_trainings() -> list[dict[str, Any]]:
     """All recorded trainings, of every recipe."""
     return list(json.loads(TRAININGS.read_text(encoding="utf-8"))) if TRAININGS.is_file() else []
+
+
+def is_complete(record: Mapping[str, Any]) -> bool:
+    """Whether a record has the figures of all models that its kind of training concerns."""
+    names = ("gan",) if record["kind"] == COLLAPSED else tuple(TASKS)
+    return all(f"{name}.{measure}" in record["figures"] for name in names for measure, _ in TASKS[name].rules.values())
 
 
 def recipe_of(params: Mapping[str, Any]) -> str:

@@ -96,3 +96,12 @@ Status code distribution:
 def test_the_load_tools_report_is_parsed_and_every_failure_is_counted(codes: str, errors: str, failures: int) -> None:
     load = serving.parse(HEY.format(rate=278.5398, codes=codes, errors=errors))
     assert (load.rate, load.p99_ms, load.failures) == (278.5398, pytest.approx(20.1), failures)
+
+
+def test_a_training_of_only_some_models_does_not_count_as_a_whole_one() -> None:
+    whole = {f"{name}.{measure}": 0.9 for name, task in TASKS.items() for measure, _ in task.rules.values()}
+    gan = {key: value for key, value in whole.items() if key.startswith("gan.")}
+    assert seeds.is_complete({"kind": seeds.SOUND, "figures": whole})
+    assert not seeds.is_complete({"kind": seeds.SOUND, "figures": gan})
+    assert not seeds.is_complete({"kind": seeds.SHORT, "figures": gan})
+    assert seeds.is_complete({"kind": seeds.COLLAPSED, "figures": gan})
