@@ -131,7 +131,7 @@ lock: ## Update requirements.lock to match pyproject.toml (ARGS=--upgrade: to th
 	@build/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@cp requirements.lock build/lock/all
 	@build/lock/bin/uv pip compile --quiet --python build/lock/bin/python --universal --python-version 3.11 --extra dev \
-	    --extra serve --extra share --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
+	    --extra serve --extra share --extra cluster --generate-hashes --no-header --no-annotate $(ARGS) --output-file build/lock/all pyproject.toml
 	@# Pin torch's release, not one of its builds: omit the hashes of its files, and the CUDA packages of a GPU build.
 	@awk '/^[a-z]/ {torch = /^torch==/; keep = !/^(torch==|nvidia|cuda|triton)/; if (torch) print $$1} keep' build/lock/all \
 	    > requirements.lock

@@ -18,7 +18,6 @@ from deepdigits.core import paths
 from deepdigits.core.compute import use_threads
 from deepdigits.core.loading import read_params
 from deepdigits.data.digits.splits import Split
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.params import Params
 from deepdigits.tasks.cnn.network import features, load_cnn
@@ -85,8 +84,10 @@ def ours(params: Params, train: Split) -> Sampler:
         trainer.fit(gan, batches(train, params.train_gan.batch_size))
     generator = gan.averaged.eval()
 
+    net = params.train_gan.net
+
     def sample(count: int) -> Tensor:
-        images: Tensor = generator(torch.randn(count, params.train_gan.net.noise_dim), torch.arange(count) % CLASSES)
+        images: Tensor = generator(torch.randn(count, net.noise_dim), torch.arange(count) % net.classes)
         return images
 
     return sample

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
@@ -30,6 +29,7 @@ from deepdigits.tasks.swap.training import SwapTraining, usual_handwriting
 from deepdigits.training.batches import Augment, Pairs
 from deepdigits.training.data_module import InMemoryData
 from deepdigits.training.fitting import fit_to_loss
+from deepdigits.training.sharding import ShardedTraining
 from deepdigits.training.supervised import SupervisedTraining
 from deepdigits.training.trainer import Fitted, fit
 
@@ -84,14 +84,14 @@ def train(name: str, params: Params, data: Data, run: Run) -> Fitted:
     )
 
 
-def module_of(name: str, params: Params, section: Any, data: Data) -> pl.LightningModule:
+def module_of(name: str, params: Params, section: Any, data: Data) -> ShardedTraining:
     if name == "cnn":
         return cnn_to_train(section.net, section.fit)
     if name == "rnn":
         return rnn_to_train(section.net, section.fit)
     if name == "swap":
         images, labels = to_unit(torch.from_numpy(data.train.images)), torch.from_numpy(data.train.labels)
-        return SwapTraining(section, usual_handwriting(images, labels))
+        return SwapTraining(section, usual_handwriting(images, labels, section.net.gan.classes))
     if name == "detector":
         return SupervisedTraining(detector.Detector(section.net), detector.losses, section.fit)
     if name == "segmenter":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
+import numpy as np
+import torch
 from pydantic import BaseModel
+from torch import Tensor
 
 from deepdigits.core import paths
 from deepdigits.core.sections import Compute
@@ -20,13 +24,28 @@ from deepdigits.tasks.classification.config import Fit
 from deepdigits.tasks.classification.training import Classifier
 from pipelines.training import Recipe, train_network
 
+N = TypeVar("N", bound=BaseModel)
+
 
 def train_classifier(
-    name: str, net: BaseModel, config: Fit, module: Classifier, compute: Compute, lineage: Lineage
+    name: str,
+    net: N,
+    config: Fit,
+    make: Callable[[N, Fit, Tensor | None], Classifier],
+    compute: Compute,
+    lineage: Lineage,
 ) -> None:
-    """Train `module` on the train split, keep the epoch with the lowest validation loss, and write models/NAME."""
-    dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
+    """Train on the train split, keep the epoch with the lowest validation loss, and write models/NAME.
+
+    Args:
+        make: builds the classifier from `net`, completed with the number of classes, from `config` and class weights.
+    """
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    net = net.model_copy(update={"classes": len(manifest["classes"])})
     train, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
+    rarity = rarity_of(train.labels, len(manifest["classes"]))
+    torch.manual_seed(config.seed)
+    module = make(net, config, rarity if config.balance == "loss" else None)
 
     def calibrate() -> dict[str, float]:
         fitted = fit_temperature(logits_of(module.net, validation.images), validation.labels)
@@ -43,5 +62,12 @@ def train_classifier(
         measure=calibrate,
         headline=("accuracy", ".2%"),
         augment=partial(augment, config=config.augmentation),
+        weights=rarity[train.labels] if config.balance == "sampling" else None,
     )
-    train_network(recipe, compute, lineage, dataset)
+    train_network(recipe, compute, lineage, DatasetIdentity.of(manifest))
+
+
+def rarity_of(labels: np.ndarray, classes: int) -> Tensor:
+    """Weights float32 `(classes,)` that make all classes count equally, with a mean of 1 over `labels`."""
+    counts = np.bincount(labels, minlength=classes)
+    return torch.from_numpy(len(labels) / (classes * counts.clip(1))).float()

@@ -12,10 +12,11 @@ from deepdigits.core.addresses import masked
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_bytes, write_json
 from deepdigits.core.loading import read_params
-from deepdigits.core.sections import DatasetName, StageParams
-from deepdigits.data.config import Ingest
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import DatasetName, Ingest
 from deepdigits.data.digits.manifest import describe
 from deepdigits.data.digits.splits import Split, save_split, stratified_rows, subset
+from deepdigits.data.ingest.origins import ORIGINS
 from deepdigits.data.ingest.sources import (
     Downloader,
     Unreachable,
@@ -41,7 +42,7 @@ def main() -> None:
     params = read_params(Parameters)
     name, train, test, files, mirrors = get_images(params.ingest)
     splits = cut(name, train, test, params.ingest)
-    manifest = describe(name, splits, files, params.ingest.split_seed)
+    manifest = describe(ORIGINS[name], splits, files, params.ingest.split_seed)
 
     for file_name, data in files.items():
         write_bytes(paths.RAW / file_name, data)

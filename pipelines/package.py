@@ -15,7 +15,8 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json, write_bytes, write_npz, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.measures import measures_of
-from deepdigits.core.sections import PerDataset, StageParams
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import PerDataset
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.export.onnx import check_onnx, export_onnx, golden_examples, name_weights
 from deepdigits.export.runtime import WEIGHTS_SHA256

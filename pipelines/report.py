@@ -9,7 +9,8 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.measures import measures_of
-from deepdigits.core.sections import PerDataset, StageParams
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import PerDataset
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.config import DatasetGates

@@ -11,6 +11,7 @@ from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE, detection_targets, load_scenes
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.launching import shares_training
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.detector.config import TrainDetector
@@ -25,15 +26,17 @@ class Parameters(StageParams):
 
 
 @exits_cleanly
+@shares_training
 def main() -> None:
     params = read_params(Parameters)
     prepare_training(params.compute)
     config = params.train_detector
     lineage = stage_lineage("train_detector", params.profile, params.compute.device)
-    dataset = DatasetIdentity.of(validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT))
+    manifest = validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT)
     train, validation = (load_scenes(paths.scene_file(name)) for name in ("train", "validation"))
     torch.manual_seed(config.fit.seed)
-    net = Detector(config.net)
+    shape = config.net.model_copy(update={"classes": len(manifest["classes"])})
+    net = Detector(shape)
 
     def set_threshold() -> dict[str, float]:
         found = Detections(*find_digits(net, validation.images))
@@ -43,7 +46,7 @@ def main() -> None:
 
     recipe = Recipe(
         "detector",
-        config.net,
+        shape,
         config.fit,
         SupervisedTraining(net, losses, config.fit),
         (train.images, detection_targets(train)),
@@ -52,7 +55,7 @@ def main() -> None:
         headline=("map", ".3f"),
         validation_batch=SCENES_AT_ONCE,
     )
-    train_network(recipe, params.compute, lineage, dataset)
+    train_network(recipe, params.compute, lineage, DatasetIdentity.of(manifest))
 
 
 if __name__ == "__main__":

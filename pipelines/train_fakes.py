@@ -11,6 +11,7 @@ from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.launching import shares_training
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.fakes.config import TrainFakes
@@ -26,6 +27,7 @@ class Parameters(StageParams):
 
 
 @exits_cleanly
+@shares_training
 def main() -> None:
     params = read_params(Parameters)
     prepare_training(params.compute)

@@ -17,6 +17,7 @@ from deepdigits.core.sections import Compute, StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.launching import shares_training
 from deepdigits.ops.lineage import Lineage, stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.plotting.figures import save_animation
@@ -24,6 +25,7 @@ from deepdigits.tasks.gan.config import TrainGan
 from deepdigits.tasks.gan.monitor import MONITOR, FoolRateStopping, ValidationMeasures
 from deepdigits.tasks.gan.training import FOOL_RATE, ConditionalGan
 from deepdigits.training.data_module import InMemoryData
+from deepdigits.training.processes import place
 from deepdigits.training.trainer import Fitted, Metrics, fit, report_epoch, work_dir
 from deepdigits.training.weights import part_of, save_network
 
@@ -36,14 +38,18 @@ class Parameters(StageParams):
 
 
 @exits_cleanly
+@shares_training
 def main() -> None:
     params = read_params(Parameters)
     prepare_training(params.compute)
-    config = params.train_gan
     lineage = stage_lineage("train_gan", params.profile, params.compute.device)
-    dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    dataset, config = DatasetIdentity.of(manifest), for_classes(params.train_gan, len(manifest["classes"]))
     checkpoints = work_dir(paths.CHECKPOINTS, "train_gan", lineage.resume_key)
     stopping = FoolRateStopping(config.stop)
+    if place().index:  # another process logs and writes
+        train(config, params.compute, checkpoints, stopping, None)
+        return
     with stage_run(lineage, dataset, "train_gan", {"model": "gan"}, "training") as run:
         run.params(config.model_dump())
         fitted = train(config, params.compute, checkpoints, stopping, run)
@@ -55,7 +61,14 @@ def main() -> None:
     shutil.rmtree(checkpoints)
 
 
-def train(config: TrainGan, compute: Compute, checkpoints: Path, stopping: FoolRateStopping, run: RunLog) -> Fitted:
+def for_classes(config: TrainGan, classes: int) -> TrainGan:
+    """The same training for networks with another number of classes."""
+    return config.model_copy(update={"net": config.net.model_copy(update={"classes": classes})})
+
+
+def train(
+    config: TrainGan, compute: Compute, checkpoints: Path, stopping: FoolRateStopping, run: RunLog | None
+) -> Fitted:
     train_split, validation = (load_split(paths.split_file(split)) for split in ("train", "validation"))
     torch.manual_seed(config.seed)
     data = InMemoryData(
@@ -66,13 +79,14 @@ def train(config: TrainGan, compute: Compute, checkpoints: Path, stopping: FoolR
         seed=config.seed,
     )
     measures = ValidationMeasures(
-        train_split, validation, config.samples_per_class, config.net.noise_dim, config.seed, checkpoints / "grids"
+        train_split, validation, config.samples_per_class, config.net, config.seed, checkpoints / "grids"
     )
 
     def on_epoch(epoch: int, metrics: Metrics) -> None:
-        run.metrics(metrics, step=epoch)
-        run.file(checkpoints / "grids" / f"epoch_{epoch:03d}.png", "progress")
-        report_epoch("train_gan", epoch, config.max_epochs, metrics)
+        if run:
+            run.metrics(metrics, step=epoch)
+            run.file(checkpoints / "grids" / f"epoch_{epoch:03d}.png", "progress")
+            report_epoch("train_gan", epoch, config.max_epochs, metrics)
 
     return fit(
         ConditionalGan(config),

@@ -12,6 +12,7 @@ from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE, load_scenes
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.launching import shares_training
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.detector.network import load_detector
@@ -27,16 +28,17 @@ class Parameters(StageParams):
 
 
 @exits_cleanly
+@shares_training
 def main() -> None:
     params = read_params(Parameters)
     prepare_training(params.compute)
     config = params.train_segmenter
     lineage = stage_lineage("train_segmenter", params.profile, params.compute.device)
-    dataset = DatasetIdentity.of(validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT))
+    manifest = validated_manifest(paths.SCENE_MANIFEST, paths.SCENE_VERDICT)
     train, validation = (load_scenes(paths.scene_file(name)) for name in ("train", "validation"))
     torch.manual_seed(config.fit.seed)
     backbone = load_detector(weights_file("detector")).backbone
-    shape = SegmenterNet(widths=backbone.widths)
+    shape = SegmenterNet(widths=backbone.widths, classes=len(manifest["classes"]))
     net = Segmenter(shape)
     net.backbone.load_state_dict(backbone.state_dict())
 
@@ -55,7 +57,7 @@ def main() -> None:
         headline=("miou", ".3f"),
         validation_batch=SCENES_AT_ONCE,
     )
-    train_network(recipe, params.compute, lineage, dataset)
+    train_network(recipe, params.compute, lineage, DatasetIdentity.of(manifest))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import load_split
 from deepdigits.nn.prediction import to_unit
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.ops.launching import shares_training
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity
 from deepdigits.tasks.swap.config import TrainSwap
@@ -26,21 +27,24 @@ class Parameters(StageParams):
 
 
 @exits_cleanly
+@shares_training
 def main() -> None:
     params = read_params(Parameters)
     prepare_training(params.compute)
-    config = params.train_swap
     lineage = stage_lineage("train_swap", params.profile, params.compute.device)
-    dataset = DatasetIdentity.of(validated_manifest(paths.MANIFEST, paths.VERDICT))
+    manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    config, classes = params.train_swap, len(manifest["classes"])
+    gan = config.net.gan.model_copy(update={"classes": classes})
+    config = config.model_copy(update={"net": config.net.model_copy(update={"gan": gan})})
     train, validation = (load_split(paths.split_file(name)) for name in ("train", "validation"))
 
     torch.manual_seed(config.fit.seed)
-    usual = usual_handwriting(to_unit(torch.from_numpy(train.images)), torch.from_numpy(train.labels))
+    usual = usual_handwriting(to_unit(torch.from_numpy(train.images)), torch.from_numpy(train.labels), classes)
     module = SwapTraining(config, usual)
 
     def measure() -> dict[str, float]:
         """Use the swap's own reader: the CNN that judges the test images must not take part in training."""
-        wanted = other_digits(validation.labels)
+        wanted = other_digits(validation.labels, classes)
         swapped = swap_digits(module.net, validation.images, wanted)
         return swap_measures(styles(validation.images), styles(swapped), digits_read(module.net, swapped), wanted)
 
@@ -54,7 +58,7 @@ def main() -> None:
         measure,
         headline=("slant_correlation", ".3f"),
     )
-    train_network(recipe, params.compute, lineage, dataset)
+    train_network(recipe, params.compute, lineage, DatasetIdentity.of(manifest))
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import pytorch_lightning as pl
 from pydantic import BaseModel
+from torch import Tensor
 
 from deepdigits.core import paths
 from deepdigits.core.environment import environment_metrics
@@ -19,7 +20,9 @@ from deepdigits.ops.tracking import DatasetIdentity, RunLog, stage_run
 from deepdigits.training.batches import VALIDATION_BATCH, Augment, Pairs
 from deepdigits.training.config import CycleFit
 from deepdigits.training.fitting import fit_to_loss
-from deepdigits.training.trainer import Fitted, Metrics, report_epoch, work_dir
+from deepdigits.training.processes import place
+from deepdigits.training.sharding import ShardedTraining
+from deepdigits.training.trainer import Fitted, Metrics, OnEpoch, report_epoch, work_dir
 from deepdigits.training.weights import part_of, save_network
 
 
@@ -37,23 +40,28 @@ class Recipe:
         headline: the most important metric, and its format.
         augment: the augmentation of training images.
         validation_batch: the batch size for validation.
+        weights: how often each training image is drawn, relative to the others; all equally often by default.
     """
 
     name: str
     net: BaseModel
     fit: CycleFit
-    module: pl.LightningModule
+    module: ShardedTraining
     train: Pairs
     validation: Pairs
     measure: Callable[[], dict[str, float]]
     headline: tuple[str, str]
     augment: Augment | None = None
     validation_batch: int = VALIDATION_BATCH
+    weights: Tensor | None = None
 
 
 def train_network(recipe: Recipe, compute: Compute, lineage: Lineage, dataset: DatasetIdentity) -> None:
     """Train, keep the best epoch, write models/NAME and the files for `dvc metrics` and `dvc plots`, log the run."""
     checkpoints = work_dir(paths.CHECKPOINTS, lineage.stage, lineage.resume_key)
+    if place().index:  # another process logs and writes
+        _fit(recipe, compute, checkpoints, lambda *_: None)
+        return
     with stage_run(lineage, dataset, lineage.stage, {"model": recipe.name}, "training") as run:
         run.params({"net": recipe.net.model_dump(), "fit": recipe.fit.model_dump()})
 
@@ -61,22 +69,27 @@ def train_network(recipe: Recipe, compute: Compute, lineage: Lineage, dataset: D
             run.metrics(metrics, step=epoch)
             report_epoch(lineage.stage, epoch, recipe.fit.epochs, metrics)
 
-        fitted = fit_to_loss(
-            recipe.module,
-            recipe.train,
-            recipe.validation,
-            recipe.fit,
-            checkpoints,
-            on_epoch,
-            augment=recipe.augment,
-            validation_batch=recipe.validation_batch,
-            compute=compute,
-        )
+        fitted = _fit(recipe, compute, checkpoints, on_epoch)
         recipe.module.load_state_dict(fitted.state)
         found = recipe.measure()
         write_outputs(recipe, fitted, found, lineage)
         log_outputs(recipe, fitted, found, lineage.stage, run, dataset.title)
     shutil.rmtree(checkpoints)
+
+
+def _fit(recipe: Recipe, compute: Compute, checkpoints: Path, on_epoch: OnEpoch) -> Fitted:
+    return fit_to_loss(
+        recipe.module,
+        recipe.train,
+        recipe.validation,
+        recipe.fit,
+        checkpoints,
+        on_epoch,
+        augment=recipe.augment,
+        weights=recipe.weights,
+        validation_batch=recipe.validation_batch,
+        compute=compute,
+    )
 
 
 def write_outputs(recipe: Recipe, fitted: Fitted, found: dict[str, float], lineage: Lineage) -> None:

@@ -41,9 +41,7 @@ def train() -> Train:
 
     def few_steps(name: str, folder: Path, compute: Compute, *callbacks: Callback) -> Fitted:
         prepare_training(compute)
-        drawing = ValidationMeasures(
-            data.train, data.validation, 10, params.train_gan.net.noise_dim, 1, folder / "grids"
-        )
+        drawing = ValidationMeasures(data.train, data.validation, 10, params.train_gan.net, 1, folder / "grids")
         extra = [drawing, *callbacks] if name == "gan" else callbacks
         return networks.train(name, params, data, Run(EPOCHS, STEPS, folder, compute, extra))
 

@@ -19,6 +19,7 @@ from deepdigits.core.files import file_sha256, read_json, sha256, write_json, wr
 from deepdigits.core.measures import weights_file, weights_named
 from deepdigits.data.digits.manifest import describe
 from deepdigits.data.digits.splits import Split, save_split, subset
+from deepdigits.data.ingest.origins import ORIGINS
 from deepdigits.export.runtime import difference
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, open_store, stage_run, store_uri
@@ -74,7 +75,7 @@ def packaged(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> I
         forget_stores()
         few = subset(digits_train, 20, 0)
         save_split(few, paths.split_file("validation"))
-        manifest = describe("digits", {"train": few}, {}, 0)
+        manifest = describe(ORIGINS["digits"], {"train": few}, {}, 0)
         write_json(paths.MANIFEST, manifest)
         write_text(Path("reports/plots/train_cnn.csv"), "epoch,val/accuracy\n1,0.5\n")
         train(0)

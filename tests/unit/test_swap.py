@@ -75,7 +75,7 @@ def test_trained_handwriting_correlates_with_measured_handwriting(digits: tuple[
 def test_usual_handwriting_is_computed_for_each_digit() -> None:
     images = torch.from_numpy(np.stack([bar(2), bar(4), bar(6), bar(3)] * 5))
     labels = torch.arange(20) // 2
-    mean, deviation = usual_handwriting(to_unit(images), labels)
+    mean, deviation = usual_handwriting(to_unit(images), labels, 10)
     found = handwriting(to_unit(images))
     assert torch.allclose(mean[3], found[6:8].mean(dim=0))
     assert torch.allclose(deviation[3], found[6:8].std(dim=0))
@@ -84,7 +84,7 @@ def test_usual_handwriting_is_computed_for_each_digit() -> None:
 @given(st.integers(1, 60))
 def test_a_swap_is_always_to_another_digit(count: int) -> None:
     labels = np.random.default_rng(count).integers(0, 10, count)
-    wanted = other_digits(labels)
+    wanted = other_digits(labels, 10)
     assert (wanted != labels).all()
     assert ((wanted >= 0) & (wanted < 10)).all()
 
@@ -106,7 +106,7 @@ def test_swap_measures_of_copies_and_of_noise(digits: tuple[Split, Split]) -> No
     assert copied["identity"] == 1
     assert copied["slant_correlation"] == pytest.approx(1)
     noise = np.random.default_rng(0).permutation(images)
-    other = swap_measures(styles(images), styles(noise), other_digits(labels), labels)
+    other = swap_measures(styles(images), styles(noise), other_digits(labels, 10), labels)
     assert other["identity"] == 0
     assert abs(other["slant_correlation"]) < 0.3
 
@@ -145,7 +145,7 @@ def test_an_even_number_of_levels_is_refused() -> None:
 def train(splits: tuple[Split, Split], directory: Path, *extra: Callback, config: TrainSwap = CONFIG) -> Fitted:
     train_split, validation = splits
     torch.manual_seed(config.fit.seed)
-    usual = usual_handwriting(to_unit(torch.from_numpy(train_split.images)), torch.from_numpy(train_split.labels))
+    usual = usual_handwriting(to_unit(torch.from_numpy(train_split.images)), torch.from_numpy(train_split.labels), 10)
     module = SwapTraining(config, usual)
     return fit_to_loss(module, train_split.pairs, validation.pairs, config.fit, directory, lambda *_: None, extra)
 

@@ -107,7 +107,7 @@ def train_classifier(
 def train_gan(splits: tuple[Split, Split], directory: Path, *extra: Callback) -> Fitted:
     torch.manual_seed(GAN.seed)
     train, validation = splits
-    measures = ValidationMeasures(train, validation, 10, GAN_NET.noise_dim, 1, directory / "grids")
+    measures = ValidationMeasures(train, validation, 10, GAN_NET, 1, directory / "grids")
     return fit(
         ConditionalGan(GAN),
         InMemoryData((train.images, train.labels), None, batch_size=32, steps_per_epoch=10, seed=GAN.seed),
@@ -264,7 +264,7 @@ def test_gan_training_moves_towards_the_real_images(uninterrupted: Callable[[str
     assert fitted.history[fitted.best_epoch][MONITOR] == min(row[MONITOR] for row in fitted.history)
     kept = Generator(GAN_NET)
     kept.load_state_dict(part_of(fitted.state, "averaged.module."))
-    images = generate(kept, *class_noise(3, GAN_NET.noise_dim, 0))
+    images = generate(kept, *class_noise(3, GAN_NET, 0))
     assert images.shape == (30, 28, 28)
     assert images.dtype == np.uint8
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
-DatasetName = Literal["mnist", "digits"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-def _require_every_dataset(values: dict[str, Any]) -> dict[str, Any]:
-    missing = sorted(set(get_args(DatasetName)) - set(values))
-    if missing:
-        raise ValueError(f"needs an entry for {', '.join(missing)}")
-    return values
-
-
-T = TypeVar("T")
-PerDataset = Annotated[dict[DatasetName, T], AfterValidator(_require_every_dataset)]
+Classes = Annotated[int, Field(ge=2, le=1000)]
 
 
 class Section(BaseModel):
@@ -31,9 +20,10 @@ class Section(BaseModel):
 
 
 class Compute(Section):
-    """`device` and `precision` are those of training; everything else runs on the CPU in single precision."""
+    """`shards`, `device` and `precision` are those of training; everything else runs on the CPU in single precision."""
 
     threads: Annotated[int, Field(ge=1, le=256)]
+    shards: Annotated[int, Field(ge=1, le=64)]
     device: Literal["cpu", "cuda"]
     precision: Literal["32", "bf16-mixed"]
 

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from deepdigits.core.sections import Fraction, PerDataset, PositiveFloat, Section
+from deepdigits.core.sections import Fraction, PositiveFloat, Section
+
+DatasetName = Literal["mnist", "digits"]
+
+
+def _require_every_dataset(values: dict[str, Any]) -> dict[str, Any]:
+    missing = sorted(set(get_args(DatasetName)) - set(values))
+    if missing:
+        raise ValueError(f"needs an entry for {', '.join(missing)}")
+    return values
+
+
+T = TypeVar("T")
+PerDataset = Annotated[dict[DatasetName, T], AfterValidator(_require_every_dataset)]
 
 
 class Subset(Section):

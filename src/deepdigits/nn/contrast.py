@@ -1,4 +1,4 @@
-"""What every network that maps images to ten class scores shares."""
+"""What every network that maps images to class scores shares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-CLASSES = 10
 WINDOW = 9  # pixels
 
 # Row i of `_NEAR_MEAN` times a column of 28 pixels gives the mean of the pixels near the i-th.

@@ -32,7 +32,7 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
         gc.freeze()  # imported objects live until exit, where scanning them would take a second and a half
-        name = _module_run()
+        name = module_run()
         stage = name.startswith("pipelines.")
         resume_hint = ": no output is complete. Run `dvc repro` to resume." if stage else "."
         try:
@@ -57,7 +57,7 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     return run
 
 
-def _module_run() -> str:
+def module_run() -> str:
     """The MODULE of `python -m MODULE`; empty if this process was started another way."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name.removesuffix(".__main__") if spec else ""

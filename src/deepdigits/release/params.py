@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from deepdigits.core.sections import PerDataset, StageParams
-from deepdigits.data.config import Ingest, Validate
+from deepdigits.core.sections import StageParams
+from deepdigits.data.config import Ingest, PerDataset, Validate
 from deepdigits.data.scenes.config import Compose
 from deepdigits.release.config import DatasetGates, Package, Promotion
 from deepdigits.tasks.cnn.config import TrainCnn

@@ -28,7 +28,8 @@ class ShuffledBatches:
     """`steps` batches of images float32 `(size, 1, height, width)` in 0 to 1 and their labels.
 
     Images are drawn without replacement until all have been served, then again in another order. The work per epoch
-    therefore does not depend on the number of images.
+    therefore does not depend on the number of images. With `weights`, one per image, they are drawn with replacement
+    instead, in proportion to these.
     """
 
     images: Tensor
@@ -37,18 +38,24 @@ class ShuffledBatches:
     steps: int
     generator: torch.Generator
     augment: Augment | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        passes = -(-self.steps * self.size // len(self.labels))
-        order = torch.cat([torch.randperm(len(self.labels), generator=self.generator) for _ in range(passes)])
-        for rows in order[: self.steps * self.size].to(self.labels.device).split(self.size):
+        for rows in self._order().to(self.labels.device).split(self.size):
             batch = to_unit(self.images[rows])
             if self.augment:
                 batch = self.augment(batch, self.generator)
             yield batch, self.labels[rows]
+
+    def _order(self) -> Tensor:
+        wanted = self.steps * self.size
+        if self.weights is not None:
+            return torch.multinomial(self.weights, wanted, replacement=True, generator=self.generator)
+        passes = -(-wanted // len(self.labels))
+        return torch.cat([torch.randperm(len(self.labels), generator=self.generator) for _ in range(passes)])[:wanted]
 
 
 @dataclass(frozen=True)

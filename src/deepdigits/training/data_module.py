@@ -32,6 +32,7 @@ class InMemoryData(pl.LightningDataModule):
         steps_per_epoch: int,
         seed: int,
         augment: Augment | None = None,
+        weights: Tensor | None = None,
         validation_batch: int = VALIDATION_BATCH,
     ):
         super().__init__()
@@ -39,7 +40,7 @@ class InMemoryData(pl.LightningDataModule):
         self.validation_tensors = _tensors(validation) if validation else None
         self.validation_batch = validation_batch
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.seed, self.augment = seed, augment
+        self.seed, self.augment, self.weights = seed, augment, weights
 
     def setup(self, stage: str) -> None:
         assert self.trainer
@@ -51,7 +52,9 @@ class InMemoryData(pl.LightningDataModule):
     def train_dataloader(self) -> ShuffledBatches:
         epoch = self.trainer.current_epoch if self.trainer else 0
         generator = epoch_generator(self.seed, epoch)
-        return ShuffledBatches(*self.train_tensors, self.batch_size, self.steps_per_epoch, generator, self.augment)
+        return ShuffledBatches(
+            *self.train_tensors, self.batch_size, self.steps_per_epoch, generator, self.augment, self.weights
+        )
 
     def val_dataloader(self) -> OrderedBatches | list[OrderedBatches]:
         return OrderedBatches(*self.validation_tensors, self.validation_batch) if self.validation_tensors else []

@@ -7,6 +7,7 @@ import logging
 import math
 import shutil
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
@@ -25,6 +27,8 @@ from deepdigits.core.errors import Terminated, UserError
 from deepdigits.core.sections import Compute
 from deepdigits.training.batches import epoch_generator
 from deepdigits.training.data_module import InMemoryData
+from deepdigits.training.processes import from_first, place
+from deepdigits.training.sharding import ShardedTraining
 
 # Silence what Lightning logs on every start: notes about accelerators, and about a product of its makers.
 for chatty in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
@@ -44,7 +48,7 @@ class Fitted:
 
 
 def fit(
-    module: pl.LightningModule,
+    module: ShardedTraining,
     data: InMemoryData,
     *,
     epochs: int,
@@ -63,8 +67,12 @@ def fit(
     uninterrupted one. `checkpoint_dir` must belong to exactly this code, data, parameters and environment. The caller
     removes it once all outputs are written.
 
+    If several processes share the training, all of them call this and return the same. They resume from the first one's
+    checkpoint, and each needs a folder of its own.
+
     Args:
-        compute: device and precision; None for the CPU and single precision. Afterwards, `module` is on the CPU.
+        compute: device, precision and shards; None for the CPU, single precision and whole batches. Afterwards,
+            `module` is on the CPU.
 
     Raises:
         Terminated: SIGTERM arrived. Lightning alone would exit with code 0 and a partial model.
@@ -80,7 +88,8 @@ def fit(
         save_last=True,
         save_on_train_epoch_end=True,
     )
-    last = _readable(checkpoint_dir / "last.ckpt")
+    last = _same_for_all(_readable(checkpoint_dir / "last.ckpt"), checkpoint_dir)
+    module.cut(compute.shards if compute else 1, seed)
     # PyTorch's deterministic mode fills each new tensor to expose reads of uninitialized memory. That costs up to 8 %
     # of a step. The tests for equal bytes already show that no operation reads such memory.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -92,15 +101,18 @@ def fit(
         deterministic=True,
         logger=False,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=sys.stderr.isatty() and place().index == 0,
         reload_dataloaders_every_n_epochs=1,
         num_sanity_val_steps=0,
         callbacks=[_SeedEachEpoch(seed), _Clip(gradient_clip), *callbacks, history, checkpoints],
+        plugins=[LightningEnvironment()],  # processes that share a training exchange gradients themselves
     )
     try:
         with warnings.catch_warnings():
             # Batches are in-memory tensors and need no worker processes. A callback evaluates the GAN.
-            warnings.filterwarnings("ignore", message=".*(many workers|no `validation_step`|LeafSpec).*")
+            warnings.filterwarnings(
+                "ignore", message=".*(many workers|no `validation_step`|LeafSpec|dirpath has changed).*"
+            )
             trainer.fit(module, data, ckpt_path=last, weights_only=True)
     except SIGTERMException:
         raise Terminated from None
@@ -111,7 +123,12 @@ def fit(
 
 
 def work_dir(root: Path, stage: str, key: str) -> Path:
-    """The folder for a stage's checkpoints under `root`, one per `Lineage.resume_key`. Stale ones are removed."""
+    """The folder for a stage's checkpoints under `root`, one per `Lineage.resume_key`. Stale ones are removed.
+
+    A process that only helps with a training gets a temporary folder.
+    """
+    if place().index:
+        return Path(tempfile.mkdtemp())
     own = root / stage / key[:16]
     for other in own.parent.glob("*"):
         if other != own:
@@ -132,6 +149,16 @@ def _readable(checkpoint: Path) -> Path | None:
         shutil.rmtree(checkpoint.parent)
         return None
     return checkpoint
+
+
+def _same_for_all(last: Path | None, folder: Path) -> Path | None:
+    """The first process's checkpoint, copied to `folder` in the others."""
+    data = from_first(last.read_bytes() if last else None)
+    if data is None or place().index == 0:
+        return last if data else None
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "last.ckpt").write_bytes(data)
+    return folder / "last.ckpt"
 
 
 class _SeedEachEpoch(Callback):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,33 @@ import numpy as np
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json, sha256
-from deepdigits.core.sections import DatasetName
 from deepdigits.data.digits.splits import Split
 
-TITLES: dict[DatasetName, str] = {
-    "mnist": "MNIST handwritten digits",
-    "digits": "scikit-learn's bundled digits, enlarged to 28x28 (offline fallback, not MNIST)",
-}
-SOURCES: dict[DatasetName, str] = {
-    "mnist": "LeCun, Cortes and Burges, http://yann.lecun.com/exdb/mnist/",
-    "digits": "Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, https://doi.org/10.24432/C50P49",
-}
+
+@dataclass(frozen=True)
+class Origin:
+    """What a dataset is called, who made it, and the names of its classes in the order of their labels."""
+
+    name: str
+    title: str
+    source: str
+    classes: Sequence[str]
 
 
 def describe(
-    name: DatasetName, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int
+    origin: Origin, splits: Mapping[str, Split], files: Mapping[str, bytes], split_seed: int
 ) -> dict[str, Any]:
     """Build the manifest: the SHA-256 of each raw file, and the counts and SHA-256 of each split.
 
     `sha256` identifies the whole dataset: equal values mean equal images and labels, in the same order, in every split.
     """
-    described = {key: _describe_split(split) for key, split in splits.items()}
+    described = {key: _describe_split(split, len(origin.classes)) for key, split in splits.items()}
     content = {key: [entry["images_sha256"], entry["labels_sha256"]] for key, entry in described.items()}
     return {
-        "name": name,
-        "title": TITLES[name],
-        "source": SOURCES[name],
+        "name": origin.name,
+        "title": origin.title,
+        "source": origin.source,
+        "classes": list(origin.classes),
         "sha256": sha256(json.dumps(content, sort_keys=True).encode()),
         "files": {key: {"sha256": sha256(data), "bytes": len(data)} for key, data in files.items()},
         "splits": described,
@@ -61,10 +63,10 @@ def validated_manifest(manifest_file: Path, verdict_file: Path) -> Any:
     return manifest
 
 
-def _describe_split(split: Split) -> dict[str, Any]:
+def _describe_split(split: Split, classes: int) -> dict[str, Any]:
     return {
         "count": len(split),
-        "class_counts": np.bincount(split.labels, minlength=10).tolist(),
+        "class_counts": np.bincount(split.labels, minlength=classes).tolist(),
         "images_sha256": sha256(np.ascontiguousarray(split.images).tobytes()),
         "labels_sha256": sha256(split.labels.astype("<i8").tobytes()),
     }

@@ -16,7 +16,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 `(n, 28, 28)`, where 0 is background and 255 full ink; labels int64 `(n,)`, 0 to 9."""
+    """Images uint8 `(n, 28, 28)`, where 0 is background and 255 full ink; labels int64 `(n,)`, from 0."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -70,5 +70,5 @@ def load_split(path: Path) -> Split:
 
 
 def first_of_each_class(images: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:
-    """Return the first `count` images of each digit, class by class."""
-    return np.concatenate([images[labels == digit][:count] for digit in range(10)])
+    """Return the first `count` images of each class, class by class."""
+    return np.concatenate([images[labels == label][:count] for label in np.unique(labels)])

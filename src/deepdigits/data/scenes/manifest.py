@@ -22,12 +22,13 @@ def describe_scenes(manifest: Mapping[str, Any], composed: Mapping[str, Scenes])
     `sha256` identifies the whole dataset: equal values mean equal scenes, boxes and masks, in the same order, in every
     split.
     """
-    splits = {name: _describe(scenes) for name, scenes in composed.items()}
+    splits = {name: _describe(scenes, len(manifest["classes"])) for name, scenes in composed.items()}
     content = {name: entry["arrays_sha256"] for name, entry in splits.items()}
     return {
         "name": manifest["name"],
         "title": f"scenes of {manifest['title']}",
         "source": manifest["source"],
+        "classes": manifest["classes"],
         "origin_sha256": manifest["sha256"],
         "sha256": sha256(json.dumps(content, sort_keys=True).encode()),
         "splits": splits,
@@ -40,11 +41,11 @@ def arrays_sha256(scenes: Scenes) -> dict[str, str]:
     return {name: sha256(array.tobytes()) for name, array in arrays.items()}
 
 
-def _describe(scenes: Scenes) -> dict[str, Any]:
+def _describe(scenes: Scenes, classes: int) -> dict[str, Any]:
     return {
         "count": len(scenes),
         "digits": len(scenes.labels),
-        "class_counts": np.bincount(scenes.labels, minlength=10).tolist(),
+        "class_counts": np.bincount(scenes.labels, minlength=classes).tolist(),
         "size": list(scenes.images.shape[1:]),
         "arrays_sha256": arrays_sha256(scenes),
     }

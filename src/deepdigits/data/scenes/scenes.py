@@ -37,7 +37,7 @@ class Scenes:
             scene's digit k has ink, even where another digit covers it.
         scene: int64 `(m,)`, the row of the scene.
         boxes: int64 `(m, 4)`, COCO's x, y, width, height in pixels: the tight bounding box of the digit's ink.
-        labels: int64 `(m,)`, 0 to 9.
+        labels: int64 `(m,)`, from 0.
         sources: int64 `(m,)`, the row of the source image in its split.
     """
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from deepdigits.core.sections import DatasetName
 from deepdigits.core.templates import render
-from deepdigits.data.config import Subset
+from deepdigits.data.config import DatasetName, Subset
 from deepdigits.data.digits.splits import SPLITS, Split
 from deepdigits.data.validation.expectations import Outcome, Verdict
 

@@ -19,7 +19,13 @@ KERNEL_SIZES = (1, 3, 5, 7)
 
 
 def augment(images: Tensor, generator: torch.Generator, config: Augmentation) -> Tensor:
-    """Apply a small affine distortion to every image, and change the texture of a share `config.textured_fraction`."""
+    """Apply a small affine distortion to every image, and change the texture of a share `config.textured_fraction`.
+
+    If `config.mirror`, a random half is also mirrored from left to right.
+    """
+    if config.mirror:
+        mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
+        images = torch.where(mirrored, images.flip(3), images)
     moved = random_affine(images, generator, config)
     return random_texture(moved, generator, config.textured_fraction) if config.textured_fraction else moved
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ class Augmentation(Section):
     scale_fraction: Annotated[float, Field(ge=0, le=0.5)]
     shear_degrees: Annotated[float, Field(ge=0, le=45)]
     textured_fraction: Fraction
+    mirror: bool = False
 
 
 class Fit(CycleFit):
@@ -23,3 +24,4 @@ class Fit(CycleFit):
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     augmentation: Augmentation
+    balance: Literal["none", "loss", "sampling"] = "none"

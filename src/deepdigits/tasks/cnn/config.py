@@ -6,12 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deepdigits.core.sections import Positive, Section
+from deepdigits.core.sections import Classes, Positive, Section
 from deepdigits.tasks.classification.config import Fit
 
 
 class CnnNet(Section):
+    """`classes` is that of the data."""
+
     widths: Annotated[tuple[Positive, ...], Field(min_length=5, max_length=5)]
+    classes: Classes = 10
 
 
 class TrainCnn(Section):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
+from deepdigits.nn.contrast import Temperature, local_contrast
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.cnn.config import CnnNet
@@ -19,7 +19,7 @@ class Cnn(nn.Module):
 
     There is additional max pooling after the first and the second convolution.
 
-    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, classes)`.
     """
 
     def __init__(self, config: CnnNet):
@@ -33,7 +33,7 @@ class Cnn(nn.Module):
             layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             width_in = width
         self.convolutions = nn.Sequential(*layers)
-        self.head = nn.Linear(width_in, CLASSES)
+        self.head = nn.Linear(width_in, config.classes)
         self.temperature = Temperature()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

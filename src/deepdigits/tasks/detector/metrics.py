@@ -12,7 +12,6 @@ from pycocotools.cocoeval import COCOeval
 
 from deepdigits.data.scenes.scenes import Scenes
 
-CLASSES = 10
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 RECALLS = np.linspace(0, 1, 101)
 # Size of a digit's box in pixels, as the square root of its area; COCO's own limits are meant for photographs.
@@ -42,7 +41,7 @@ class Matches:
     Attributes:
         scenes: int `(d,)`, the row of the scene; labels: int `(d,)`; scores: float `(d,)`.
         hits: bool `(d, 10)`, one column per overlap threshold in `THRESHOLDS`.
-        there: int `(n, 10)`, the true number of digits of each class in each scene.
+        there: int `(n, classes)`, the true number of digits of each class in each scene.
     """
 
     scenes: np.ndarray
@@ -56,7 +55,7 @@ def match(scenes: Scenes, found: Detections) -> Matches:
     """Match predicted boxes to digits with pycocotools."""
     evaluator = _judge(scenes, found, {"all": (0.0, 1e5)})
     parts = [item for item in evaluator.evalImgs if item is not None and len(item["dtScores"])]
-    there = np.zeros((len(scenes), CLASSES), np.int64)
+    there = np.zeros((len(scenes), _classes(scenes, found)), np.int64)
     np.add.at(there, (scenes.scene, scenes.labels), 1)
     counts = [len(item["dtScores"]) for item in parts]
     return Matches(
@@ -71,7 +70,7 @@ def match(scenes: Scenes, found: Detections) -> Matches:
 
 
 def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np.ndarray:
-    """COCO's average precision, `(10 thresholds, 10 classes)`: the monotone precision at 101 recall levels.
+    """COCO's average precision, `(10 thresholds, classes)`: the monotone precision at 101 recall levels.
 
     It is NaN for classes that do not occur.
 
@@ -80,7 +79,7 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np
     """
     weight = np.ones(len(matches.there)) if weights is None else weights
     wanted = weight @ matches.there
-    result = np.full((len(THRESHOLDS), CLASSES), np.nan)
+    result = np.full((len(THRESHOLDS), wanted.size), np.nan)
     order = np.argsort(-matches.scores, kind="mergesort")
     for label in np.flatnonzero(wanted):
         rows = order[matches.labels[order] == label]
@@ -100,7 +99,7 @@ def average_precision(matches: Matches, weights: np.ndarray | None = None) -> np
 def detection_measures(scenes: Scenes, found: Detections, threshold: float) -> dict[str, float]:
     """The metrics of a detector, as a flat dict.
 
-    `map` is COCO's mean average precision over ten overlap thresholds (0.5 to 0.95) and ten digits; `map_50` and
+    `map` is COCO's mean average precision over ten overlap thresholds (0.5 to 0.95) and all digits; `map_50` and
     `map_75` are at one threshold, `ap.D` is by digit, and `map_small`, `map_medium` and `map_large` are by `SIZES`. The
     remaining metrics use boxes with a score of at least `threshold`: `count_accuracy`, the share of scenes with the
     correct number of boxes, and `precision`, `recall` and `f1` at an overlap of 0.5.
@@ -140,6 +139,11 @@ def precision_recall(matches: Matches, column: int) -> tuple[list[float], list[f
     return recall.tolist(), precision.tolist()
 
 
+def _classes(scenes: Scenes, found: Detections) -> int:
+    """The number of classes, given that the last one occurs."""
+    return 1 + max(int(scenes.labels.max(initial=0)), int(found.labels.max(initial=0)))
+
+
 def _by_size(scenes: Scenes, found: Detections) -> dict[str, float]:
     evaluator = _judge(scenes, found, SIZES)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -159,7 +163,7 @@ def _judge(scenes: Scenes, found: Detections, sizes: dict[str, tuple[float, floa
     truth.dataset = {
         "info": {},
         "images": [{"id": row, **sides} for row in range(len(scenes))],
-        "categories": [{"id": digit, "name": str(digit)} for digit in range(CLASSES)],
+        "categories": [{"id": digit, "name": str(digit)} for digit in range(_classes(scenes, found))],
         "annotations": [
             {"id": number, "image_id": row, "bbox": box, "area": box[2] * box[3], "category_id": label, "iscrowd": 0}
             for number, (row, box, label) in enumerate(digits, start=1)

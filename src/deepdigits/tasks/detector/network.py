@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from deepdigits.data.scenes.scenes import SCENES_AT_ONCE
 from deepdigits.nn.blocks import Backbone, convolution
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.detector.config import DetectorNet
@@ -32,7 +31,7 @@ PRIOR = 0.01  # the initial score of every cell
 
 
 class Detector(nn.Module):
-    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, cells, 10)` and boxes `(n, cells, 4)`.
+    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, cells, classes)` and boxes `(n, cells, 4)`.
 
     There is one prediction per cell of 4 x 4 pixels, row by row; the border may cut off the last row and column.
 
@@ -49,7 +48,7 @@ class Detector(nn.Module):
         self.backbone = Backbone(config.widths)
         self.narrow = convolution(eighth, quarter, kernel=1)
         self.joined = nn.Sequential(convolution(quarter, quarter), convolution(quarter, quarter))
-        scores, self.box_head = nn.Conv2d(quarter, CLASSES, 1), nn.Conv2d(quarter, 4, 1)
+        scores, self.box_head = nn.Conv2d(quarter, config.classes, 1), nn.Conv2d(quarter, 4, 1)
         self.class_head = nn.Sequential(convolution(quarter, quarter), scores)
         for last, bias in ((scores, math.log(PRIOR / (1 - PRIOR))), (self.box_head, 0.0)):
             nn.init.normal_(last.weight, std=0.01)
@@ -111,8 +110,8 @@ def assign(middles: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
 
 def detection_loss(
     logits: Tensor, found: Tensor, boxes: Tensor, labels: Tensor, middles: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The score and box losses, each divided by the number of cells that are assigned a digit.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The score and box losses, each divided by the number of cells that are assigned a digit, and that number.
 
     The target score is the IoU of the cell's box with its digit for that digit's class, and 0 for all other classes.
     """
@@ -126,11 +125,11 @@ def detection_loss(
     target[scene, cell, labels[scene, digit]] = iou(found[scene, cell], boxes[scene, digit]).detach()
     plain = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     score_loss = ((target - logits.sigmoid()).square() * plain).sum() / count
-    return score_loss, box_loss
+    return score_loss, box_loss, count
 
 
 def best_cells(scores: Tensor, boxes: Tensor, max_detections: int, nms_iou: float) -> tuple[Tensor, Tensor]:
-    """Scores `(n, k, 10)` and boxes `(n, k, 4)` of the `max_detections` best cells of each scene, best first.
+    """Scores `(n, k, classes)` and boxes `(n, k, 4)` of the `max_detections` best cells of each scene, best first.
 
     Both are 0 for cells without a box according to `has_box`.
     """
@@ -196,14 +195,14 @@ def find_cells(network: Detector, images: np.ndarray) -> tuple[Tensor, Tensor]:
 
 
 def losses(net: nn.Module, images: Tensor, digits: Tensor) -> dict[str, Tensor]:
-    """The training loss and its parts.
+    """The training loss and its parts, and the number of cells that they are means over.
 
     `digits` is float32 `(n, slots, 5)`: label, x, y, width, height; the label is `NOTHING` in an empty slot.
     """
     logits, found = net(images)
     middles = cell_middles(images.shape[2] // STRIDE, images.shape[3] // STRIDE, images.device)
-    scores, boxes = detection_loss(logits.float(), found, digits[..., 1:], digits[..., 0].long(), middles)
-    return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes}
+    scores, boxes, count = detection_loss(logits.float(), found, digits[..., 1:], digits[..., 0].long(), middles)
+    return {"loss": scores + BOX_WEIGHT * boxes, "score_loss": scores, "box_loss": boxes, "weight": count}
 
 
 def load_detector(path: Path) -> Detector:

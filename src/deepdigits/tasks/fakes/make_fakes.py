@@ -18,7 +18,7 @@ def make_fakes(split: Split, seed: int) -> np.ndarray:
     """
     generator, swapper = load_generator(weights_file("gan")), load_swapper(weights_file("swap"))
     fakes = draw_images(generator, split.labels, seed)
-    fakes[1::2] = swap_digits(swapper, split.images[1::2], other_digits(split.labels)[1::2])
+    fakes[1::2] = swap_digits(swapper, split.images[1::2], other_digits(split.labels, swapper.config.gan.classes)[1::2])
     return fakes
 
 

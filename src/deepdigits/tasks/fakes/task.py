@@ -49,7 +49,7 @@ def score(fakes: OnnxNetwork, splits: Mapping[str, Split], judges: Judges, _conf
     """Score the test images and as many fakes, made by registered models as in `deepdigits.tasks.fakes.make_fakes`."""
     test = splits["test"]
     made = judges["gan"].draw_many(test.labels, SEED)
-    request = {"images": test.images[1::2], "digit": other_digits(test.labels)[1::2]}
+    request = {"images": test.images[1::2], "digit": other_digits(test.labels, 1 + int(test.labels.max()))[1::2]}
     made[1::2] = to_bytes(judges["swap"].answer(request)["swapped"])
     found = fakes.answer({"images": np.concatenate([test.images, made])})["fake"]
     real, fake = np.split(found, 2)

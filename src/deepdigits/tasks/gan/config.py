@@ -6,13 +6,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from deepdigits.core.sections import Fraction, Positive, Section, Seed
+from deepdigits.core.sections import Classes, Fraction, Positive, Section, Seed
 
 
 class GanNet(Section):
+    """`classes` is that of the data."""
+
     noise_dim: Positive
     generator_widths: Annotated[tuple[Positive, ...], Field(min_length=2, max_length=2)]
     discriminator_widths: Annotated[tuple[Positive, ...], Field(min_length=4, max_length=4)]
+    classes: Classes = 10
 
 
 class GanStop(Section):

@@ -107,7 +107,7 @@ def _save_figures(generator: Generator, real: Split, fake: np.ndarray, figures: 
     """Save ten samples and ten real images of each digit, and an interpolation between two noise vectors per digit."""
     for name, images in (("samples", fake), ("real_samples", real.images)):
         save_image_grid(first_of_each_class(images, real.labels, 10), figures / f"{name}.png", columns=10)
-    noise, digits = interpolated_noise(generator.noise_dim, steps=10, seed=seed)
+    noise, digits = interpolated_noise(generator, steps=10, seed=seed)
     save_image_grid(generate(generator, noise, digits), figures / "interpolation.png", columns=10)
 
 

@@ -69,13 +69,13 @@ def diversity(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Args:
         images: `(n, 28, 28)`, any scale.
-        labels: int `(n,)`, 0 to 9, at least two of each.
+        labels: int `(n,)`, at least two of each class.
 
     Returns:
-        float64 `(10,)`; 0 where all images of a class are identical, i.e. the generator has collapsed.
+        float64 `(classes,)`; 0 where all images of a class are identical, i.e. the generator has collapsed.
     """
     means = []
-    for digit in range(10):
+    for digit in np.unique(labels):
         flat = images[labels == digit].reshape(-1, 784).astype(np.float64)
         means.append(_distances(flat, flat).sum() / (len(flat) * (len(flat) - 1)))
     return np.array(means)
@@ -113,7 +113,7 @@ def agreement_measures(read: np.ndarray, wanted: np.ndarray) -> dict[str, float]
         "class_accuracy": float(right.mean()),
         "class_accuracy_low": low,
         "class_accuracy_high": high,
-        "class_accuracy_min": min(float(right[wanted == digit].mean()) for digit in range(10)),
+        "class_accuracy_min": min(float(right[wanted == digit].mean()) for digit in np.unique(wanted)),
     }
 
 

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from deepdigits.data.digits.splits import Split, first_of_each_class
 from deepdigits.plotting.figures import save_image_grid
-from deepdigits.tasks.gan.config import GanStop
+from deepdigits.tasks.gan.config import GanNet, GanStop
 from deepdigits.tasks.gan.metrics import diversity, frechet_distance
 from deepdigits.tasks.gan.network import class_noise, generate
 from deepdigits.tasks.gan.training import FOOL_RATE, ConditionalGan
@@ -28,10 +28,8 @@ class ValidationMeasures(Callback):
     needs no other network, so this stage does not depend on another one; `evaluate` measures FID in the CNN's features.
     """
 
-    def __init__(
-        self, train: Split, validation: Split, samples_per_class: int, noise_dim: int, seed: int, grid_dir: Path
-    ):
-        self.noise, self.digits = class_noise(samples_per_class, noise_dim, seed)
+    def __init__(self, train: Split, validation: Split, samples_per_class: int, net: GanNet, seed: int, grid_dir: Path):
+        self.noise, self.digits = class_noise(samples_per_class, net, seed)
         self.mean, self.axes = _principal_axes(train.images)
         self.real_projected = self._project(validation.images)
         self.real_diversity = diversity(validation.images, validation.labels)

@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from deepdigits.core.pixels import to_bytes
 from deepdigits.nn.blocks import UnitInterval, strided
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import device_of, predict_batches
 from deepdigits.tasks.gan.config import GanNet
@@ -28,8 +27,8 @@ class Generator(nn.Module):
     def __init__(self, config: GanNet):
         super().__init__()
         wide, narrow = config.generator_widths
-        self.wide, self.noise_dim = wide, config.noise_dim
-        self.dense = nn.Linear(config.noise_dim + CLASSES, wide * 7 * 7, bias=False)
+        self.wide, self.noise_dim, self.classes = wide, config.noise_dim, config.classes
+        self.dense = nn.Linear(config.noise_dim + config.classes, wide * 7 * 7, bias=False)
         self.upsample = nn.Sequential(
             nn.BatchNorm2d(wide),
             nn.ReLU(),
@@ -42,7 +41,7 @@ class Generator(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, noise: Tensor, digits: Tensor) -> Tensor:
-        condition = F.one_hot(digits, CLASSES).to(noise.dtype)
+        condition = F.one_hot(digits, self.classes).to(noise.dtype)
         hidden = self.dense(torch.cat([noise, condition], dim=1))
         images: Tensor = self.upsample(hidden.view(-1, self.wide, 7, 7))
         return images
@@ -61,7 +60,7 @@ class Discriminator(nn.Module):
         *widths, dense = config.discriminator_widths
         self.body = nn.Sequential(*strided(widths), nn.Linear(widths[2] * 4 * 4, dense), nn.LeakyReLU(0.2))
         self.score = nn.Linear(dense, 1)
-        self.projection = nn.Embedding(CLASSES, dense)
+        self.projection = nn.Embedding(config.classes, dense)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
@@ -70,10 +69,10 @@ class Discriminator(nn.Module):
         return logits
 
 
-def class_noise(samples_per_class: int, noise_dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Fixed noise float32 `(n, noise_dim)` and digits int64 `(n,)`, class by class; n is 10 * samples_per_class."""
-    noise = torch.randn(CLASSES * samples_per_class, noise_dim, generator=torch.Generator().manual_seed(seed))
-    return noise, torch.arange(CLASSES).repeat_interleave(samples_per_class)
+def class_noise(samples_per_class: int, net: GanNet, seed: int) -> tuple[Tensor, Tensor]:
+    """Fixed noise float32 `(n, noise_dim)` and digits int64 `(n,)`, class by class: `samples_per_class` of each."""
+    noise = torch.randn(net.classes * samples_per_class, net.noise_dim, generator=torch.Generator().manual_seed(seed))
+    return noise, torch.arange(net.classes).repeat_interleave(samples_per_class)
 
 
 @torch.inference_mode()
@@ -97,16 +96,17 @@ def scores(discriminator: nn.Module, images: np.ndarray, digits: np.ndarray) -> 
     return predict_batches(discriminator, discriminator, images, digits)
 
 
-def interpolated_noise(noise_dim: int, steps: int, seed: int) -> tuple[Tensor, Tensor]:
-    """For each digit, noise on the great circle between two random points, `(10 * steps, noise_dim)`, and the digits.
+def interpolated_noise(generator: Generator, steps: int, seed: int) -> tuple[Tensor, Tensor]:
+    """For each class, noise on the great circle between two random points, `(classes * steps, noise_dim)`, and labels.
 
     Gaussian noise lies near a sphere, and a straight line would leave it (White, 2016, arXiv:1609.04468).
     """
-    start, end = torch.randn(2, CLASSES, 1, noise_dim, generator=torch.Generator().manual_seed(seed))
+    classes, noise_dim = generator.classes, generator.noise_dim
+    start, end = torch.randn(2, classes, 1, noise_dim, generator=torch.Generator().manual_seed(seed))
     angle = torch.acos(torch.cosine_similarity(start, end, dim=2).clamp(-1, 1)).unsqueeze(2)
     position = torch.linspace(0, 1, steps).view(1, steps, 1)
     path = (torch.sin((1 - position) * angle) * start + torch.sin(position * angle) * end) / torch.sin(angle)
-    return path.reshape(-1, noise_dim), torch.arange(CLASSES).repeat_interleave(steps)
+    return path.reshape(-1, noise_dim), torch.arange(classes).repeat_interleave(steps)
 
 
 def load_generator(path: Path) -> Generator:

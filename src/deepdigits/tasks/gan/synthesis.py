@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from deepdigits.data.digits.splits import Split
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.tasks.classification.fit_classifier import fit_classifier, ignore_epoch
 from deepdigits.tasks.cnn.training import cnn_to_train
 from deepdigits.tasks.config import Synthetic
@@ -45,7 +44,7 @@ def _trained_on_generated(draw: Draw, config: Synthetic, seed: int) -> nn.Module
     """Train one CNN of the ensemble. Its best epoch is also selected on generated images."""
     fit = config.fit.model_copy(update={"seed": seed})
     splits = []
-    for part, count in enumerate((config.images, max(CLASSES, config.images // 10))):
-        labels = np.arange(count) % CLASSES
+    for part, count in enumerate((config.images, max(config.net.classes, config.images // 10))):
+        labels = np.arange(count) % config.net.classes
         splits.append(Split(draw(labels, seed + part), labels))
     return fit_classifier(partial(cnn_to_train, config.net, fit), splits[0], splits[1], fit, ignore_epoch)

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.tasks.gan.config import TrainGan
 from deepdigits.tasks.gan.network import Discriminator, Generator
+from deepdigits.training.sharding import ShardedTraining
 
 # The share of samples that score above the median real image of their batch, before the step that trains on both. The
 # mean over an epoch's steps settles. Measured once at its end, it jumps with each step of the discriminator.
@@ -48,7 +47,7 @@ def generator_slope(shown: Tensor, logits: Tensor) -> Tensor:
     return shown.grad * -torch.exp(-logits).view(-1, 1, 1, 1)
 
 
-class ConditionalGan(pl.LightningModule):
+class ConditionalGan(ShardedTraining):
     """Non-saturating logistic losses (Goodfellow et al., 2014, arXiv:1406.2661) with lazy R1 regularisation.
 
     R1 regularises the discriminator on real images (Mescheder et al., 2018, arXiv:1801.04406). The network that is
@@ -57,44 +56,31 @@ class ConditionalGan(pl.LightningModule):
 
     def __init__(self, config: TrainGan):
         super().__init__()
-        self.automatic_optimization = False
         self.config = config
         self.generator = Generator(config.net)
         self.discriminator = Discriminator(config.net)
         self.averaged = AveragedModel(self.generator, avg_fn=_warm_average(config.ema_decay), use_buffers=True)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        real, digits = batch
         optimizer_g, optimizer_d = self.optimizers()  # type: ignore[attr-defined]
-        noise = torch.randn(len(real), self.config.net.noise_dim).to(real)
-        fake_digits = torch.randint(CLASSES, (len(real),)).to(digits.device)
-        fake = self.generator(noise, fake_digits)
-
-        shown = fake.detach().requires_grad_()
-        logits = self.discriminator(shown, fake_digits)
-        if batch_index % self.config.r1_every == 0:
-            real_logits, penalty = self._logits_with_r1(real, digits)
-            loss_real = F.softplus(-real_logits).mean() + penalty
-        else:
-            real_logits = self.discriminator(real, digits)
-            loss_real = F.softplus(-real_logits).mean()
-        loss_d = loss_real + F.softplus(logits).mean()
-        optimizer_d.zero_grad()
-        self.manual_backward(loss_d)
-        optimizer_d.step()
-
-        optimizer_g.zero_grad()
-        self.manual_backward(fake, gradient=generator_slope(shown, logits.detach()))
-        optimizer_g.step()
+        for real, digits in self.turns(batch, batch_index):
+            noise = torch.randn(len(real), self.config.net.noise_dim).to(real)
+            fake_digits = torch.randint(self.config.net.classes, (len(real),)).to(digits.device)
+            fake = self.generator(noise, fake_digits)
+            shown = fake.detach().requires_grad_()
+            logits = self.discriminator(shown, fake_digits)
+            real_logits, penalty = self._judge_real(real, digits, batch_index % self.config.r1_every == 0)
+            # Lazy regularisation: apply it every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
+            strength = self.config.r1_gamma / 2 * self.config.r1_every
+            loss_real = F.softplus(-real_logits).mean() + sum(strength * value for value in penalty.values())
+            loss_d = loss_real + F.softplus(logits).mean()
+            self.manual_backward(loss_d)
+            self.manual_backward(fake, gradient=generator_slope(shown, logits.detach()))
+            fooled = (logits > real_logits.detach().float().quantile(0.5)).float().mean()
+            losses = {"generator_loss": F.softplus(-logits).mean(), "discriminator_loss": loss_d, "fool_rate": fooled}
+            self.note({**losses, **penalty})
+        self.step(optimizer_d, optimizer_g)
         self.averaged.update_parameters(self.generator)
-
-        self._log_epoch_mean(
-            {
-                "train/generator_loss": F.softplus(-logits).mean(),
-                "train/discriminator_loss": loss_d,
-                FOOL_RATE: (logits > real_logits.detach().float().quantile(0.5)).float().mean(),
-            }
-        )
 
     def configure_optimizers(self) -> Any:
         rate, betas = self.config.learning_rate, (0.5, 0.99)
@@ -103,15 +89,11 @@ class ConditionalGan(pl.LightningModule):
             Adam(self.discriminator.parameters(), lr=rate, betas=betas, fused=True),
         ]
 
-    def _logits_with_r1(self, real: Tensor, digits: Tensor) -> tuple[Tensor, Tensor]:
+    def _judge_real(self, real: Tensor, digits: Tensor, penalize: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's logits for real images and, if wanted, the R1 penalty."""
+        if not penalize:
+            return self.discriminator(real, digits), {}
         real = real.detach().requires_grad_()
         logits = self.discriminator(real, digits)
         (slope,) = torch.autograd.grad(logits.sum(), real, create_graph=True)
-        penalty = slope.square().sum(dim=(1, 2, 3)).mean()
-        self._log_epoch_mean({"train/r1": penalty})
-        # Lazy regularisation: apply it every k-th step, k times as strong (Karras et al., 2020, arXiv:1912.04958).
-        weight = self.config.r1_gamma / 2 * self.config.r1_every
-        return logits, weight * penalty
-
-    def _log_epoch_mean(self, values: dict[str, Tensor]) -> None:
-        self.log_dict({name: value.detach() for name, value in values.items()}, on_step=False, on_epoch=True)
+        return logits, {"r1": slope.square().sum(dim=(1, 2, 3)).mean()}

@@ -6,16 +6,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deepdigits.core.sections import Section
+from deepdigits.core.sections import Classes, Section
 from deepdigits.tasks.classification.config import Fit
 
 
 class RnnNet(Section):
+    """`classes` is that of the data."""
+
     cell: Literal["gru", "lstm", "s4d"]
     hidden: Annotated[int, Field(ge=1, le=2048)]
     layers: Annotated[int, Field(ge=1, le=8)]
     bidirectional: bool
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    reads: Literal["rows", "columns"] = "rows"
+    classes: Classes = 10
 
     @model_validator(mode="after")
     def _causal(self) -> RnnNet:

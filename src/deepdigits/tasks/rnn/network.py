@@ -1,4 +1,4 @@
-"""The recurrent networks: they read an image row by row or pixel by pixel, and each state feeds the next."""
+"""The recurrent networks: they read an image by rows, columns or pixels, and each state feeds the next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepdigits.nn.contrast import CLASSES, Temperature, local_contrast
+from deepdigits.nn.contrast import Temperature, local_contrast
 from deepdigits.nn.loading import load_network
 from deepdigits.tasks.rnn.config import RnnNet
 from deepdigits.tasks.rnn.s4d import PixelRnn
@@ -16,13 +16,16 @@ CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RowRnn(nn.Module):
-    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels. The logits come from the states' mean and maximum.
+    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels, or over the columns from left to right.
 
-    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
+    The logits come from the mean and the maximum of the states.
+
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, classes)`.
     """
 
     def __init__(self, config: RnnNet):
         super().__init__()
+        self.by_column = config.reads == "columns"
         width = config.hidden * (2 if config.bidirectional else 1)
         # One module per layer with dropout in between, rather than one module with both: on a GPU, that would draw its
         # dropout from a stream of its own, which a resumed training does not continue.
@@ -33,11 +36,13 @@ class RowRnn(nn.Module):
             for layer in range(config.layers)
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(2 * width, CLASSES)
+        self.head = nn.Linear(2 * width, config.classes)
         self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
         states = local_contrast(images).squeeze(1)
+        if self.by_column:
+            states = states.transpose(1, 2)
         for layer, recurrence in enumerate(self.recurrences):
             states, _ = recurrence(self.dropout(states) if layer else states)
         pooled = torch.cat([states.mean(dim=1), states.amax(dim=1)], dim=1)
@@ -46,7 +51,7 @@ class RowRnn(nn.Module):
 
 
 def make_rnn(config: RnnNet) -> nn.Module:
-    """Build the network for `config.cell`: float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`."""
+    """Build the network for `config.cell`: float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, classes)`."""
     return PixelRnn(config) if config.cell == "s4d" else RowRnn(config)
 
 

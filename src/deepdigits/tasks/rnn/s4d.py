@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deepdigits.nn.contrast import CLASSES, Temperature
+from deepdigits.nn.contrast import Temperature
 from deepdigits.tasks.rnn.config import RnnNet
 
 PIXEL_MEAN, PIXEL_STD = 0.1307, 0.3081  # of MNIST's training images in [0, 1]
@@ -88,21 +88,23 @@ class PixelRnn(nn.Module):
     The first block reads every pixel. Its time steps are then merged in groups of four, so the deeper blocks read 196.
     The mean and the last state of the last block give the logits.
 
-    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, 10)`.
+    float32 `(n, 1, 28, 28)` in [0, 1] -> logits `(n, classes)`.
     """
 
     def __init__(self, config: RnnNet):
         super().__init__()
+        self.by_column = config.reads == "columns"
         narrow, wide = config.hidden // 2, config.hidden
         self.enter = nn.Linear(1, narrow)
         self.first = _Block(narrow, config.dropout)
         self.merge = nn.Linear(MERGED * narrow, wide)
         self.deeper = nn.ModuleList(_Block(wide, config.dropout) for _ in range(config.layers - 1))
-        self.head = nn.Linear(2 * wide, CLASSES)
+        self.head = nn.Linear(2 * wide, config.classes)
         self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.flatten(1) - PIXEL_MEAN) / PIXEL_STD
+        ordered = images.transpose(2, 3) if self.by_column else images
+        pixels = (ordered.flatten(1) - PIXEL_MEAN) / PIXEL_STD
         hidden = self.first(_mix(self.enter, pixels.unsqueeze(0)))
         width, count, steps = hidden.shape
         merged = hidden.view(width, count, steps // MERGED, MERGED).permute(3, 0, 1, 2).flatten(0, 1)

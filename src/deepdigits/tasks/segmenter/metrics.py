@@ -7,26 +7,26 @@ from scipy.ndimage import binary_dilation, binary_erosion
 
 from deepdigits.data.scenes.scenes import Scenes
 
-CLASSES = 11  # background and ten digits
 SQUARE = np.ones((1, 3, 3), bool)  # a pixel and its eight neighbours in the same image
 NEAR_OVERLAP = 2  # pixels
 
 
 def confusions(semantic: np.ndarray, found: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
-    """Pixel counts by image, true class and predicted class: int64 `(n, 11, 11)`.
+    """Pixel counts by image, true class and predicted class: int64 `(n, 1 + classes, 1 + classes)`.
 
     Args:
-        semantic, found: the true and the predicted classes, integers 0 to 10 `(n, height, width)`.
+        semantic, found: the true and the predicted classes, integers `(n, height, width)`, 0 for the background.
         where: bool `(n, height, width)`, the pixels to count; all by default.
     """
+    classes = 1 + max(int(semantic.max(initial=0)), int(found.max(initial=0)))
     image = np.arange(len(semantic))[:, None, None]
-    cell = (image * CLASSES + semantic.astype(np.int64)) * CLASSES + found
+    cell = (image * classes + semantic.astype(np.int64)) * classes + found
     counted = cell.ravel() if where is None else cell[where]
-    return np.bincount(counted, minlength=len(semantic) * CLASSES**2).reshape(-1, CLASSES, CLASSES)
+    return np.bincount(counted, minlength=len(semantic) * classes**2).reshape(-1, classes, classes)
 
 
 def iou_by_class(confusion: np.ndarray) -> np.ndarray:
-    """Intersection over union of each class, `(..., 11)` for confusions `(..., 11, 11)`.
+    """Intersection over union of each class, `(..., k)` for confusions `(..., k, k)`.
 
     It is NaN for a class that is neither present nor predicted.
     """
@@ -37,7 +37,7 @@ def iou_by_class(confusion: np.ndarray) -> np.ndarray:
 
 
 def mean_iou(confusion: np.ndarray) -> float:
-    """The mean IoU over the ten digits, excluding the background, computed over all images together.
+    """The mean IoU over the digits, excluding the background, computed over all images together.
 
     See Everingham et al., 2010, doi:10.1007/s11263-009-0275-4.
     """
@@ -45,12 +45,13 @@ def mean_iou(confusion: np.ndarray) -> float:
 
 
 def boundary_f1(semantic: np.ndarray, found: np.ndarray, tolerance: int = 1) -> np.ndarray:
-    """The F-score of each digit's outline, `(10,)`, based on Csurka et al., 2013, doi:10.5244/C.27.32.
+    """The F-score of each digit's outline, `(classes,)`, based on Csurka et al., 2013, doi:10.5244/C.27.32.
 
     A point on one outline counts if the other outline has a point within `tolerance` pixels, including diagonally.
     """
-    scores = np.zeros(CLASSES - 1)
-    for digit in range(1, CLASSES):
+    classes = max(int(semantic.max(initial=0)), int(found.max(initial=0)))
+    scores = np.zeros(classes)
+    for digit in range(1, 1 + classes):
         rows = np.flatnonzero(((semantic == digit) | (found == digit)).any(axis=(1, 2)))
         there, seen = _outline(semantic[rows] == digit), _outline(found[rows] == digit)
         precision = (seen & binary_dilation(there, SQUARE, tolerance)).sum() / max(1, seen.sum())
@@ -68,12 +69,12 @@ def overlaps(instances: np.ndarray) -> np.ndarray:
 def segmentation_measures(scenes: Scenes, found: np.ndarray) -> dict[str, float]:
     """The metrics of a segmenter, as a flat dict.
 
-    They are `miou` over the ten digits and `iou.D` by digit, `iou_background`, `pixel_accuracy`, `boundary_f1` and
+    They are `miou` over the digits and `iou.D` by digit, `iou_background`, `pixel_accuracy`, `boundary_f1` and
     `boundary_f1.D` by digit, and `miou_overlap` and `pixel_accuracy_overlap` where digits overlap.
 
     Args:
         scenes: the ground truth.
-        found: the predicted classes, integers 0 to 10 `(n, height, width)`.
+        found: the predicted classes, integers `(n, height, width)`, 0 for the background.
     """
     whole = confusions(scenes.semantic, found).sum(axis=0)
     crowded = confusions(scenes.semantic, found, overlaps(scenes.instances)).sum(axis=0)

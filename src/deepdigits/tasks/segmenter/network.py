@@ -15,13 +15,12 @@ from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.segmenter.config import SegmenterNet
 
-CLASSES = 11  # background and ten digits
 # Weight of the cross-entropy, which sharpens the outlines, relative to the Dice term, which separates the digits.
 ENTROPY_WEIGHT = 2.0
 
 
 class Segmenter(nn.Module):
-    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, 11, height, width)`.
+    """float32 `(n, 1, height, width)` in [0, 1] -> logits `(n, 1 + classes, height, width)`.
 
     Class 0 is the background, class 1 + d the digit d. The backbone is the contracting path; on the expanding path,
     each level also receives its own output from the contracting path. The last layer predicts the four pixels of each
@@ -34,7 +33,7 @@ class Segmenter(nn.Module):
         self.backbone = Backbone(config.widths)
         self.to_quarter = UpBlock(eighth, quarter)
         self.to_half = UpBlock(quarter, half)
-        self.head = nn.Conv2d(half, 4 * CLASSES, 3, padding=1)
+        self.head = nn.Conv2d(half, 4 * (1 + config.classes), 3, padding=1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -65,27 +64,27 @@ def segmentation_loss(logits: Tensor, semantic: Tensor) -> Tensor:
 
     Args:
         logits: `(n, 11, height, width)`.
-        semantic: integers `(n, height, width)`, 0 to 10.
+        semantic: integers `(n, height, width)`, 0 to the number of classes.
     """
-    target = semantic.long()
+    target, classes = semantic.long(), logits.shape[1]
     log_probabilities = logits.float().log_softmax(dim=1)
     # Not `nll_loss`, which has no deterministic implementation for pixels on a GPU.
     log_right, pixels = log_probabilities.gather(1, target.unsqueeze(1)).flatten(), target.flatten()
-    shared = log_right.new_zeros(CLASSES).index_add(0, pixels, log_right.exp())
-    both = log_probabilities.exp().sum(dim=(0, 2, 3)) + pixels.bincount(minlength=CLASSES)
+    shared = log_right.new_zeros(classes).index_add(0, pixels, log_right.exp())
+    both = log_probabilities.exp().sum(dim=(0, 2, 3)) + pixels.bincount(minlength=classes)
     dice = (2 * shared[1:] + 1) / (both[1:] + 1)
     return -ENTROPY_WEIGHT * log_right.mean() - dice.log().mean()
 
 
 def name_pixels(network: Segmenter, images: np.ndarray) -> np.ndarray:
-    """Predict the class of every pixel, uint8 0 to 10 `(n, height, width)`, in scenes uint8 `(n, height, width)`."""
+    """Predict the class of every pixel, uint8 `(n, height, width)`, in scenes uint8 `(n, height, width)`."""
     return predict_batches(
         network, lambda part: network(part).argmax(dim=1).to(torch.uint8), images, at_once=SCENES_AT_ONCE
     )
 
 
 def losses(net: nn.Module, images: Tensor, semantic: Tensor) -> dict[str, Tensor]:
-    """The training loss for integer masks `(n, height, width)`, 0 to 10."""
+    """The training loss for integer masks `(n, height, width)`, 0 for the background."""
     return {"loss": segmentation_loss(net(images), semantic)}
 
 

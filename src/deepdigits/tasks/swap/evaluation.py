@@ -14,7 +14,6 @@ from deepdigits.core import paths
 from deepdigits.core.measures import weights_file
 from deepdigits.core.statistics import auc
 from deepdigits.data.digits.splits import Split, load_split
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.prediction import to_unit
 from deepdigits.plotting.figures import save_image_grid
 from deepdigits.plotting.plots import save_pairs
@@ -39,7 +38,7 @@ def evaluate(network: Swapper, figures: Path, config: Evaluate) -> dict[str, flo
     """Compute the measures on the test images, each swapped to one other digit and back."""
     test, validation, train = (load_split(paths.split_file(name)) for name in SPLITS)
     known = probed(train)
-    wanted = other_digits(test.labels)
+    wanted = other_digits(test.labels, network.config.gan.classes)
     swapped = swap_digits(network, test.images, wanted)
     back = swap_digits(network, swapped, test.labels)
     read = probabilities(load_cnn(weights_file("cnn")), swapped).argmax(axis=1)
@@ -87,10 +86,11 @@ def summary(measures: Mapping[str, Any]) -> str:
 
 def save_table(network: Swapper, test: Split, figures: Path) -> None:
     """Save one source per digit, and that source's handwriting as every digit."""
-    sources = np.array([np.flatnonzero(test.labels == digit)[0] for digit in range(CLASSES)])
-    drawn = swap_digits(network, test.images[sources.repeat(CLASSES)], np.tile(np.arange(CLASSES), CLASSES))
-    table = np.concatenate([test.images[sources][:, None], drawn.reshape(CLASSES, CLASSES, 28, 28)], axis=1)
-    save_image_grid(table.reshape(-1, 28, 28), figures / "table.png", columns=CLASSES + 1)
+    classes = network.config.gan.classes
+    sources = np.array([np.flatnonzero(test.labels == digit)[0] for digit in range(classes)])
+    drawn = swap_digits(network, test.images[sources.repeat(classes)], np.tile(np.arange(classes), classes))
+    table = np.concatenate([test.images[sources][:, None], drawn.reshape(classes, classes, 28, 28)], axis=1)
+    save_image_grid(table.reshape(-1, 28, 28), figures / "table.png", columns=classes + 1)
 
 
 def save_misread(images: np.ndarray, swapped: np.ndarray, wrong: np.ndarray, figures: Path) -> None:

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from deepdigits.core.pixels import to_bytes
 from deepdigits.nn.blocks import UnitInterval, strided
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
 from deepdigits.tasks.gan.config import GanNet
@@ -35,7 +34,7 @@ class Swapper(nn.Module):
     def __init__(self, config: SwapNet):
         super().__init__()
         self.config = config
-        self.reader = Reader(config.encoder_widths)
+        self.reader = Reader(config.encoder_widths, config.gan.classes)
         self.encoder = StyleEncoder(config)
         self.generator = SwapGenerator(config.gan)
 
@@ -81,28 +80,28 @@ class StyleEncoder(nn.Module):
     def __init__(self, config: SwapNet):
         super().__init__()
         style = config.gan.noise_dim
-        self.reach = config.levels // 2
+        self.reach, self.classes = config.levels // 2, config.gan.classes
         self.body = nn.Sequential(*strided(config.encoder_widths))
-        self.dense = nn.Linear(config.encoder_widths[2] * 4 * 4 + CLASSES, DENSE)
+        self.dense = nn.Linear(config.encoder_widths[2] * 4 * 4 + self.classes, DENSE)
         self.code = nn.Sequential(nn.LeakyReLU(0.2), nn.Linear(DENSE, style), nn.BatchNorm1d(style, affine=False))
 
     def forward(self, images: Tensor, digits: Tensor) -> Tensor:
-        condition = F.one_hot(digits, CLASSES).to(images.dtype)
+        condition = F.one_hot(digits, self.classes).to(images.dtype)
         steps = self.code(self.dense(torch.cat([self.body(images), condition], dim=1))).tanh() * self.reach
         rounded: Tensor = steps + (steps.round() - steps).detach()
         return rounded / self.reach
 
 
 class Reader(nn.Module):
-    """Images `(n, 1, 28, 28)` -> logits `(n, 10)`.
+    """Images `(n, 1, 28, 28)` -> logits `(n, classes)`.
 
     The reader is part of the swap and is trained along with it; swaps are judged by the CNN of `train_cnn`.
     """
 
-    def __init__(self, widths: tuple[int, ...]):
+    def __init__(self, widths: tuple[int, ...], classes: int):
         super().__init__()
         self.body = nn.Sequential(*strided(widths))
-        self.head = nn.Linear(widths[2] * 4 * 4, CLASSES)
+        self.head = nn.Linear(widths[2] * 4 * 4, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.head(self.body(images))
@@ -129,7 +128,7 @@ def load_swapper(path: Path) -> Swapper:
     return load_network(path, "swap", SwapNet, Swapper)
 
 
-def other_digits(labels: np.ndarray) -> np.ndarray:
+def other_digits(labels: np.ndarray, classes: int) -> np.ndarray:
     """Choose a different digit for each image, int64 `(n,)`; all (source, target) pairs are about equally frequent."""
-    steps = 1 + np.arange(len(labels)) % 9
-    return np.asarray((labels.astype(np.int64) + steps) % 10)
+    steps = 1 + np.arange(len(labels)) % (classes - 1)
+    return np.asarray((labels.astype(np.int64) + steps) % classes)

@@ -11,12 +11,12 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from deepdigits.core import paths
+from deepdigits.core.files import read_json
 from deepdigits.core.pixels import to_bytes
 from deepdigits.data.digits.splits import Split, load_split
 from deepdigits.export.onnx import Arrays, Exported
 from deepdigits.export.pyfunc import swap as served
 from deepdigits.export.runtime import OnnxNetwork
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.nn.prediction import to_unit
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.contract import EvaluationResult, Interface, Judges, Rows, Statistic, Task
@@ -46,13 +46,14 @@ class ExportedSwapper(Exported):
 
 def golden_inputs(count: int) -> Arrays:
     images = load_split(paths.split_file("validation")).images[:count]
-    return {"images": images, "digit": np.arange(count) % CLASSES}
+    classes = read_json(paths.MODELS / "swap" / "model.json")["config"]["gan"]["classes"]
+    return {"images": images, "digit": np.arange(count) % classes}
 
 
 def score(swap: OnnxNetwork, splits: Mapping[str, Split], judges: Judges, _config: Evaluate) -> EvaluationResult:
     """Score swaps of the test images, and probes trained on the style codes of training images."""
     test, known = splits["test"], probed(splits["train"])
-    wanted = other_digits(test.labels)
+    wanted = other_digits(test.labels, 1 + int(test.labels.max()))
     answers = swap.answer({"images": test.images, "digit": wanted})
     codes = swap.answer({"images": known.images, "digit": known.labels})["style"]
     swapped = to_bytes(answers["swapped"])

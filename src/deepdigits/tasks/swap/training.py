@@ -6,17 +6,16 @@ import math
 from functools import partial
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Adam, AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from deepdigits.nn.contrast import CLASSES
 from deepdigits.tasks.gan.network import Discriminator
 from deepdigits.tasks.swap.config import TrainSwap
 from deepdigits.tasks.swap.network import Swapper
+from deepdigits.training.sharding import ShardedTraining
 
 REMEMBERED = 1024  # how many of the latest style codes to keep for each digit
 LATENT_WIDTH, LATENT_STEPS, LATENT_BATCH, LATENT_RATE = 256, 4, 1024, 1e-3
@@ -26,7 +25,7 @@ READER_RATE = 4.0  # times the learning rate, since the reader must be right bef
 BLUR_REACH = 3  # pixels
 
 
-class SwapTraining(pl.LightningModule):
+class SwapTraining(ShardedTraining):
     """Trains the swap by four criteria, and keeps the identity out of its style codes.
 
     A swap is good if (1) the reader reads the new digit, (2) a discriminator takes it for real (logistic losses with
@@ -39,7 +38,7 @@ class SwapTraining(pl.LightningModule):
 
     Args:
         config: the section of params.yaml.
-        usual: mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`.
+        usual: mean and standard deviation of `handwriting` for each digit, `(2, classes, 2)`.
     """
 
     usual: Tensor
@@ -47,8 +46,8 @@ class SwapTraining(pl.LightningModule):
 
     def __init__(self, config: TrainSwap, usual: Tensor):
         super().__init__()
-        self.automatic_optimization = False
         self.config, style = config, config.net.gan.noise_dim
+        self.classes = classes = config.net.gan.classes
         self.net = Swapper(config.net)
         self.discriminator = Discriminator(config.net.gan)
         self.latent_discriminator = nn.Sequential(
@@ -56,33 +55,50 @@ class SwapTraining(pl.LightningModule):
             nn.ReLU(),
             nn.Linear(LATENT_WIDTH, LATENT_WIDTH),
             nn.ReLU(),
-            nn.Linear(LATENT_WIDTH, CLASSES),
+            nn.Linear(LATENT_WIDTH, classes),
         )
         self.register_buffer("usual", usual)
-        self.register_buffer("remembered", torch.zeros(CLASSES, REMEMBERED, style))
+        self.register_buffer("remembered", torch.zeros(classes, REMEMBERED, style))
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, digits = batch
-        others = (digits + torch.randint(1, CLASSES, digits.shape).to(digits.device)) % CLASSES
         main, critics, latent_discriminator = self.optimizers()  # type: ignore[attr-defined]
-        codes = self.net.encoder(images, digits)
-        again, swapped = self.net.generator(codes.repeat(2, 1), torch.cat([digits, others])).chunk(2)
+        self.seed_draws(batch_index, self.shards)
+        others = (digits + torch.randint(1, self.classes, digits.shape).to(digits.device)) % self.classes
         for _ in range(LATENT_STEPS):
-            self._step(latent_discriminator, self._latent_loss())
-        penalty = R1_GAMMA / 2 * R1_EVERY if batch_index % R1_EVERY == 0 else 0.0
-        self._step(critics, self._critics_loss(images, digits, swapped.detach(), others, penalty))
+            self.zero_grad()
+            self.manual_backward(self._latent_loss())
+            self.step(latent_discriminator)
+        parts = (images, digits, others)
+        drawn = self._step_critics(parts, batch_index, critics)
         self.toggle_optimizer(main)  # skips the gradients of the critics' weights
-        losses = self._losses(images, digits, codes, again, swapped, others)
-        self._step(main, losses["loss"])
+        for shard, (codes, again, swapped) in zip(self.turns(parts, batch_index), drawn, strict=True):
+            losses = self._losses(shard[0], shard[1], codes, again, swapped, shard[2])
+            self.manual_backward(losses["loss"])
+            self.note(losses)
+        self.step(main)
         self.untoggle_optimizer(main)
-        self._remember(codes.detach(), digits)
-        for schedule in self.lr_schedulers():  # type: ignore[union-attr]
-            schedule.step()
-        self._log("train", losses)
+        self._remember(self.whole([codes.detach() for codes, _, _ in drawn]), digits)
+        self.step_schedules()
+
+    def _step_critics(
+        self, batch: tuple[Tensor, Tensor, Tensor], batch_index: int, critics: Any
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return each shard's style codes, images drawn again, and swaps, after a step of the critics on them."""
+        drawn = []
+        penalty = R1_GAMMA / 2 * R1_EVERY if batch_index % R1_EVERY == 0 else 0.0
+        for images, digits, others in self.turns(batch, batch_index):
+            codes = self.net.encoder(images, digits)
+            again, swapped = self.net.generator(codes.repeat(2, 1), torch.cat([digits, others])).chunk(2)
+            self.manual_backward(self._critics_loss(images, digits, swapped.detach(), others, penalty))
+            self.note({})
+            drawn.append((codes, again, swapped))
+        self.step(critics)
+        return drawn
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> None:
         images, digits = batch
-        others = (digits + 1 + torch.arange(len(digits), device=digits.device) % (CLASSES - 1)) % CLASSES
+        others = (digits + 1 + torch.arange(len(digits), device=digits.device) % (self.classes - 1)) % self.classes
         codes = self.net.encoder(images, digits)
         again, swapped = (self.net.generator(codes, shown) for shown in (digits, others))
         losses = self._losses(images, digits, codes, again, swapped, others)
@@ -90,7 +106,8 @@ class SwapTraining(pl.LightningModule):
         # every epoch, so their scores are not comparable between epochs.
         weights = self.config.weights
         compared = losses["loss"] - weights.realism * losses["realism"] - weights.secrecy * losses["secrecy"]
-        self._log("val", {**losses, "loss": compared})
+        named = {f"val/{name}": value for name, value in {**losses, "loss": compared}.items()}
+        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1)
 
     def configure_optimizers(self) -> Any:
         fit = self.config.fit
@@ -120,7 +137,7 @@ class SwapTraining(pl.LightningModule):
             "identity": F.cross_entropy(self.net.reader(swapped), others),
             "realism": F.softplus(-self.discriminator(swapped, others)).mean(),
             "style": F.mse_loss(self._z_scores(swapped, others), self._z_scores(images, digits)),
-            "secrecy": -self.latent_discriminator(codes).log_softmax(dim=1).mean() - math.log(CLASSES),
+            "secrecy": -self.latent_discriminator(codes).log_softmax(dim=1).mean() - math.log(self.classes),
         }
         weights = self.config.weights.model_dump()
         return {"loss": torch.stack([weights[name] * value for name, value in found.items()]).sum(), **found}
@@ -142,24 +159,14 @@ class SwapTraining(pl.LightningModule):
         return loss + F.cross_entropy(self.net.reader(images), digits)
 
     def _latent_loss(self) -> Tensor:
-        drawn = torch.randint(CLASSES * REMEMBERED, (LATENT_BATCH,)).to(self.remembered.device)
+        drawn = torch.randint(self.classes * REMEMBERED, (LATENT_BATCH,)).to(self.remembered.device)
         codes, digits = self.remembered.flatten(0, 1)[drawn], drawn // REMEMBERED
         return F.cross_entropy(self.latent_discriminator(codes), digits)
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
-        optimizer.zero_grad()
-        self.manual_backward(loss)
-        self.clip_gradients(optimizer, self.config.fit.gradient_clip or None, "norm")
-        optimizer.step()
-
     def _remember(self, codes: Tensor, digits: Tensor) -> None:
-        for digit in range(CLASSES):
+        for digit in range(self.classes):
             kept = self.remembered[digit]
             self.remembered[digit] = torch.cat([codes[digits == digit], kept])[:REMEMBERED]
-
-    def _log(self, part: str, values: dict[str, Tensor]) -> None:
-        named = {f"{part}/{name}": value.detach() for name, value in values.items()}
-        self.log_dict(named, on_step=False, on_epoch=True, batch_size=1)
 
 
 def _pixel_loss(drawn: Tensor, images: Tensor) -> Tensor:
@@ -195,8 +202,8 @@ def _blur(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def usual_handwriting(images: Tensor, digits: Tensor) -> Tensor:
-    """Mean and standard deviation of `handwriting` for each digit, `(2, 10, 2)`, over images `(n, 1, 28, 28)`."""
+def usual_handwriting(images: Tensor, digits: Tensor, classes: int) -> Tensor:
+    """Mean and standard deviation of `handwriting` for each digit, `(2, classes, 2)`, over images `(n, 1, 28, 28)`."""
     found = torch.cat([handwriting(part) for part in images.split(1000)])
-    deviations_and_means = [torch.std_mean(found[digits == digit], dim=0) for digit in range(CLASSES)]
+    deviations_and_means = [torch.std_mean(found[digits == digit], dim=0) for digit in range(classes)]
     return torch.stack([torch.stack([mean, deviation]) for deviation, mean in deviations_and_means], dim=1)
