@@ -67,7 +67,7 @@ export MNIST_MIRROR
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help repro repro-all test test-all lint format ui remote share fetch promote serve bench seeds lock clean
+.PHONY: help repro repro-all test test-all lint format ui remote share fetch promote serve sweep bench seeds lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -117,6 +117,10 @@ promote: $(STAMP) ## Compare every candidate with its champion (NAME=mnist-cnn: 
 
 serve: $(STAMP) ## Serve the champions, with a page to draw on (PORT=5000)
 	@deepdigits serve --port $(PORT)
+
+sweep: $(STAMP) ## Search for better parameters (STAGE=train_cnn TRIALS=20 JOBS=1 SPACE=file NAME=profile)
+	@cd $(DIR) && OMP_WAIT_POLICY=passive deepdigits sweep $(or $(STAGE),$(error Which training? STAGE=train_cnn)) \
+	    --trials $(or $(TRIALS),20) --jobs $(JOBS) $(if $(SPACE),--space '$(SPACE)') $(if $(NAME),--name '$(NAME)')
 
 bench: $(STAMP) ## Compare speed with peers, in 15 minutes; updates benchmarks/RESULTS.md (needs make repro)
 	@for name in input training gan inference overhead; do python -m benchmarks.$$name || exit 1; done

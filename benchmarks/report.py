@@ -28,6 +28,7 @@ TITLES = {
     "serving": "Serving",
     "waiting": "Training on a busy machine",
     "photos": "Photographed digits",
+    "sharding": "Sharding",
     "gpu": "Training on a GPU",
 }
 TEMPLATE = Path(__file__).with_name("results.md.j2")

@@ -27,6 +27,8 @@ WAITING = (
     "test_transfer",
     "test_serving",
     "test_sharing",
+    "test_cluster",
+    "test_sweeps",
     "test_audit",
     "test_promotion",
     "test_races",
@@ -41,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     items.sort(key=place)
     for item in items:
-        if item.path.parent.name == "pipeline" and item.path.stem != "test_smoke":
+        slow = item.path.parent.name == "pipeline" and item.path.stem != "test_smoke"
+        if slow or item.path.stem == "test_sharding":
             item.add_marker(pytest.mark.extended)
 
 

@@ -24,8 +24,8 @@ from deepdigits.tasks.gan.monitor import ValidationMeasures
 from deepdigits.training.trainer import Fitted
 from tests.unit.test_training import KillAt, KilledError
 
-CPU = Compute(threads=2, device="cpu", precision="32")
-GPU = Compute(threads=2, device="cuda", precision="32")
+CPU = Compute(threads=2, shards=1, device="cpu", precision="32")
+GPU = Compute(threads=2, shards=1, device="cuda", precision="32")
 EPOCHS, STEPS = 2, 5
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 each_network = pytest.mark.parametrize("name", list(TASKS))

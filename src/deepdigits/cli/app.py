@@ -15,12 +15,14 @@ from rich.markup import escape
 
 from deepdigits.cli.registry import add_registry_commands
 from deepdigits.cli.sharing import add_sharing_commands
+from deepdigits.cli.sweeps import add_sweep_commands
 from deepdigits.core.errors import Terminated, UserError
 from deepdigits.ops.exit import exits_cleanly
 
 commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 add_registry_commands(commands)
 add_sharing_commands(commands)
+add_sweep_commands(commands)
 
 
 @commands.command()

@@ -1,4 +1,4 @@
-"""Starts the processes that share a training: on this machine, on the nodes of a SLURM job, or by torchrun.
+"""Runs a training where it is asked for: in one process or several, on this machine, on SLURM's or on Ray's nodes.
 
 How many processes there are changes no byte; `compute.shards` in params.yaml does, and must be a multiple of it.
 """
@@ -14,9 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from deepdigits.core.errors import UserError
 from deepdigits.ops.exit import module_run
+from deepdigits.ops.workers import LOST, Process, on_ray, start
 
 PROCESSES, NODES = "PROCESSES", "NODES"  # how many processes share each training; one on each of how many nodes
 STORE, RANK = "DEEPDIGITS_STORE", "DEEPDIGITS_RANK"  # set for the processes that the first one starts
@@ -25,7 +28,7 @@ FAREWELL_SECONDS = 30
 
 
 def shares_training(main: Callable[[], None]) -> Callable[[], None]:
-    """Run the stage `main` in as many processes as the environment asks for: PROCESSES, NODES or torchrun's own."""
+    """Run the stage `main` where and in as many processes as the environment asks for: ENGINE, PROCESSES, NODES."""
 
     @functools.wraps(main)
     def run() -> None:
@@ -39,10 +42,29 @@ def shares_training(main: Callable[[], None]) -> Callable[[], None]:
         elif count := _wanted():
             with _helpers(count):
                 main()
+        elif on_ray():
+            _run_on_ray()
         else:
             main()
 
     return run
+
+
+def _run_on_ray() -> None:
+    """Run this stage on a node of the Ray cluster, and end like it."""
+    stage = start(_this_stage(), Path.cwd(), os.environ)
+    try:
+        code = stage.wait()
+    except BaseException:
+        stage.terminate()
+        raise
+    if code == LOST:
+        raise UserError("The node of the Ray cluster that ran this stage is gone. Run `dvc repro` to resume elsewhere.")
+    sys.exit(code)
+
+
+def _this_stage() -> list[str]:
+    return [sys.executable, "-m", module_run(), *sys.argv[1:]]
 
 
 def _wanted() -> int:
@@ -68,10 +90,12 @@ def _helpers(count: int) -> Iterator[None]:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     on_nodes = bool(os.environ.get(NODES))
-    host = socket.gethostname() if on_nodes else "127.0.0.1"
-    store = TCPStore("0.0.0.0" if on_nodes else host, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+    elsewhere = on_nodes or on_ray()
+    host = socket.gethostbyname(socket.gethostname()) if elsewhere else "127.0.0.1"
+    listen = "0.0.0.0" if elsewhere else host
+    store = TCPStore(listen, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     environment = {**os.environ, STORE: f"{host}:{store.port}:{count}"}
-    helpers = [subprocess.Popen(command, env={**environment, **extra}) for command, extra in _commands(count, on_nodes)]
+    helpers = [start(command, Path.cwd(), {**environment, **extra}) for command, extra in _commands(count, on_nodes)]
     try:
         _await(helpers, store, count)
         distributed.init_process_group(store=store, rank=0, world_size=count, timeout=PATIENCE)
@@ -93,15 +117,14 @@ def _helpers(count: int) -> Iterator[None]:
 
 def _commands(count: int, on_nodes: bool) -> list[tuple[Sequence[str], Mapping[str, str]]]:
     """The commands that start the other processes, and what each adds to the environment."""
-    stage = [sys.executable, "-m", module_run(), *sys.argv[1:]]
     if not on_nodes:
-        return [(stage, {RANK: str(rank), **_own_gpu(rank)}) for rank in range(1, count)]
+        return [(_this_stage(), {RANK: str(rank), **_own_gpu(rank)}) for rank in range(1, count)]
     if not os.environ.get("SLURM_JOB_ID"):
         raise UserError(f"{NODES}={count} needs a SLURM job with as many nodes, see deploy/slurm.sh.")
     others = str(count - 1)
     # This process runs on the job's first node. The step's process number, from 0, gives the rank.
     srun = ["srun", "--nodes", others, "--ntasks", others, "--ntasks-per-node=1", "--relative=1", "--kill-on-bad-exit"]
-    return [([*srun, *stage], {})]
+    return [([*srun, *_this_stage()], {})]
 
 
 def _own_gpu(rank: int) -> dict[str, str]:
@@ -110,22 +133,22 @@ def _own_gpu(rank: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": visible[rank % len(visible)]} if visible else {}
 
 
-def _await(helpers: Sequence[subprocess.Popen[bytes]], store: object, count: int) -> None:
+def _await(helpers: Sequence[Process], store: Any, count: int) -> None:
     """Wait until all processes have reported, or one has ended before."""
     reported = [f"joined/{rank}" for rank in range(1, count)]
-    start = time.monotonic()
-    while not store.check(reported):  # type: ignore[attr-defined]
-        if ended := [helper for helper in helpers if helper.poll() is not None]:
+    begun = time.monotonic()
+    while not store.check(reported):
+        if codes := [code for helper in helpers if (code := helper.poll()) is not None]:
             raise UserError(
-                f"A process that was to share this training ended at its start, with exit code {ended[0].returncode}. "
-                "See its messages above."
+                f"A process that was to share this training ended at its start, with exit code {codes[0]}. See its "
+                "messages above."
             )
-        if time.monotonic() - start > PATIENCE.total_seconds():
+        if time.monotonic() - begun > PATIENCE.total_seconds():
             raise UserError(f"Not all of the {count} processes have started within {PATIENCE}.")
         time.sleep(0.05)
 
 
-def _dismiss(helper: subprocess.Popen[bytes]) -> None:
+def _dismiss(helper: Process) -> None:
     """Wait for a process that is about to end, and stop one that is not."""
     try:
         helper.wait(FAREWELL_SECONDS if sys.exc_info()[0] is None else 0.5)

@@ -17,6 +17,7 @@ from deepdigits.core.environment import describe_environment
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
 from deepdigits.core.loading import PARAMS_FILE, read_yaml
+from deepdigits.ops.experiments import trial_tags
 from deepdigits.ops.git import GitError, git
 from deepdigits.ops.pipeline import find_stage
 
@@ -85,6 +86,8 @@ def git_state() -> tuple[str, bool]:
 
     ("unknown", True) if git cannot determine them. A warning on stderr says so, unless there is no repository at all.
     """
+    if trial := trial_tags():  # its folder is no repository
+        return trial["git.commit"], trial["git.dirty"] == "true"
     root = Path.cwd()
     try:
         prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from deepdigits.core import paths
 from deepdigits.core.addresses import masked as masked
 from deepdigits.core.errors import Terminated, UserError
-from deepdigits.ops.experiments import experiment_name
+from deepdigits.ops.experiments import experiment_name, trial_tags
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.people import claimed_user
 from deepdigits.ops.processes import process_identity
@@ -238,7 +238,7 @@ def stage_run(
         is_training = context == "training" and "restored" not in tags
         if is_training and (already := trained_before(client, experiment, lineage)):
             _warn(already)
-        tags = {**lineage.tags(), **dataset.tags(), **tags, **_process_tags()}
+        tags = {**lineage.tags(), **dataset.tags(), **tags, **_process_tags(), **trial_tags()}
         run = client.create_run(experiment, run_name=name, tags=tags)
     log = RunLog(client, run.info.run_id)
     log.dataset(dataset, context)
