@@ -1,4 +1,4 @@
-"""A sweep on real data: killed and started again, it ends with a profile whose training has the winning trial's bytes."""
+"""A sweep on real data: killed and started again, it ends with a profile that trains to the winner's bytes."""
 
 from __future__ import annotations
 

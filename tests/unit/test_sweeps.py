@@ -42,21 +42,24 @@ def test_every_space_that_ships_fits_the_params(path: Path) -> None:
         assert check(changed, Params, "params.yaml")
 
 
+HEAD = "objective: val/loss\ndirection: minimize\n"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("objective: val/loss\ndirection: minimize\nspace: {train_cnn.fit.max_learning_rates: {low: 1, high: 2}}",
+        (HEAD + "space: {train_cnn.fit.max_learning_rates: {low: 1, high: 2}}",
          "params.yaml has no key train_cnn.fit.max_learning_rates"),
-        ("objective: val/loss\ndirection: minimize\nspace: {train_rnn.fit.seed: {low: 1, high: 2}}",
+        (HEAD + "space: {train_rnn.fit.seed: {low: 1, high: 2}}",
          "train_cnn does not read train_rnn.fit.seed"),
-        ("objective: val/loss\ndirection: minimize\nspace: {train_cnn.fit.max_learning_rate: {low: 1.0, high: 99.0}}",
+        (HEAD + "space: {train_cnn.fit.max_learning_rate: {low: 1.0, high: 99.0}}",
          "less than or equal to 10"),
-        ("objective: val/loss\ndirection: minimize\nspace: {train_cnn.fit.epochs: {low: 1.5, high: 3}}", "integer"),
-        ("objective: val/loss\ndirection: minimize\nspace: {train_cnn.fit.epochs: {low: 3, high: 1}}", "must be below"),
-        ("objective: val/loss\ndirection: minimize\nspace: {train_cnn.fit.seed: {low: 0, high: 1, log: true}}", "log needs"),
-        ("objective: val/loss\ndirection: minimize\nspace: {}", "at least 1 item"),
-        ("objective: test/accuracy\ndirection: maximize\nspace: {train_cnn.fit.epochs: {low: 1, high: 2}}", "objective"),
-        ("objective: val/loss\ndirection: down\nspace: {train_cnn.fit.epochs: {low: 1, high: 2}}", "direction"),
+        (HEAD + "space: {train_cnn.fit.epochs: {low: 1.5, high: 3}}", "integer"),
+        (HEAD + "space: {train_cnn.fit.epochs: {low: 3, high: 1}}", "must be below"),
+        (HEAD + "space: {train_cnn.fit.seed: {low: 0, high: 1, log: true}}", "log needs"),
+        (HEAD + "space: {}", "at least 1 item"),
+        (HEAD.replace("val/loss", "test/loss") + "space: {train_cnn.fit.epochs: {low: 1, high: 2}}", "objective"),
+        (HEAD.replace("minimize", "down") + "space: {train_cnn.fit.epochs: {low: 1, high: 2}}", "direction"),
     ],
 )  # fmt: skip
 def test_a_wrong_space_is_refused_before_anything_is_trained(text: str, message: str, tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_a_trial_sees_no_test_data(stage: str, tmp_path: Path) -> None:
     snapshot(root, root / "build/code")
     trial = root / "build/trial"
     prepare_trial(root, root / "build/code", trial, stage, nested({"compute.threads": 1}))
-    seen = [path for path in trial.glob("data/*/*")]
+    seen = list(trial.glob("data/*/*"))
     assert {path.stem for path in seen if path.suffix == ".npz"} == {"train", "validation"}
     assert read_yaml(trial / "params.yaml")["compute"]["threads"] == 1
     (root / "src/deepdigits/core/files.py").write_text("changed after the sweep began")
