@@ -44,7 +44,7 @@ def main() -> None:
     answers = {name: probabilities(load(weights_file(name)), test.images) for name, load in LOAD.items()}
     measures = {name: measures_of(name, read_json(paths.evaluation_file(name))) for name in LOAD}
     found = compare(answers["cnn"], answers["rnn"], test.labels)
-    save_contradicted(answers, test, params.evaluate.disputed_confidence, figures)
+    save_contradicted(answers, test, manifest["classes"], params.evaluate.disputed_confidence, figures)
     save_corruptions(test, params.evaluate.seed, figures)
     save_robustness_of_all(measures, figures)
     save_selective(answers, test, figures)

@@ -14,7 +14,7 @@ from deepdigits.plotting.figures import (
     save_reliability,
 )
 from deepdigits.plotting.plots import (
-    save_by_row,
+    save_by_step,
     save_convolution,
     save_curves,
     save_occlusions,
@@ -136,7 +136,7 @@ def test_figures_have_the_same_bytes_each_time(tmp_path) -> None:
     bins = [{"confidence": 0.5, "accuracy": 0.4, "count": 10.0}, {"confidence": 1.0, "accuracy": 1.0, "count": 90.0}]
     for name in ("a", "b"):
         save_image_grid(images, tmp_path / f"{name}_grid.png", columns=5)
-        save_confusion(np.eye(10, dtype=int) * 7, tmp_path / f"{name}_confusion.png", "t")
+        save_confusion(np.eye(10, dtype=int) * 7, tmp_path / f"{name}_confusion.png", "t", list("0123456789"))
         save_reliability(bins, tmp_path / f"{name}_reliability.png", "t")
         save_captioned(images, ["x"] * 12, tmp_path / f"{name}_captioned.png", "t")
         save_captioned([], [], tmp_path / f"{name}_none.png", "mistakes")
@@ -157,7 +157,8 @@ def test_plots_have_the_same_bytes_each_time(tmp_path) -> None:
         save_occlusions(list(images), maps[:4], ["c"] * 4, tmp_path / f"{name}_3.png")
         save_occlusions([], maps[:0], [], tmp_path / f"{name}_4.png")
         save_convolution(images[0], kernels, maps, tmp_path / f"{name}_5.png")
-        save_by_row(list(images[:3]), list(RNG.random((3, 28, 10)) * 0 + 0.5), tmp_path / f"{name}_6.png")
+        beliefs = list(RNG.random((3, 28, 10)) * 0 + 0.5)
+        save_by_step(list(images[:3]), beliefs, list("0123456789"), False, tmp_path / f"{name}_6.png")
     for kind in range(1, 7):
         first, second = (tmp_path / f"{name}_{kind}.png" for name in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()

@@ -12,7 +12,7 @@ from deepdigits.data.digits.splits import Split
 from deepdigits.nn.contrast import WINDOW, local_contrast
 from deepdigits.tasks.classification.calibration import fit_temperature
 from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
-from deepdigits.tasks.classification.explanation import occlusion, probabilities_by_row
+from deepdigits.tasks.classification.explanation import occlusion, probabilities_by_step
 from deepdigits.tasks.classification.metrics import contradicted, without_temperature
 from deepdigits.tasks.classification.robustness import (
     corrupted_accuracy,
@@ -153,7 +153,7 @@ def test_probabilities_after_each_row_depend_only_on_the_rows_so_far() -> None:
     image = RNG.integers(0, 256, (28, 28)).astype(np.uint8)
     other = image.copy()
     other[10:] = 0
-    one, two = (probabilities_by_row(Linear(), array) for array in (image, other))
+    one, two = (probabilities_by_step(Linear(), array, False) for array in (image, other))
     assert one.shape == (28, 10)
     assert np.array_equal(one[:10], two[:10])
     assert not np.array_equal(one[20], two[20])

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,6 +15,8 @@ from deepdigits.core.files import write_bytes
 from deepdigits.core.pixels import to_bytes
 
 ZOOM = 2
+MOST_COUNTED = 30  # classes whose counts are written into a confusion matrix
+LONGEST_NAME = 24  # letters of a class name
 
 
 def save_image_grid(images: np.ndarray, path: Path, columns: int) -> None:
@@ -45,20 +48,32 @@ def save_animation(frames: Sequence[Path], path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def save_confusion(confusion: np.ndarray, path: Path, title: str) -> None:
-    """Draw counts `(10, 10)`, with actual digits down and predicted digits across. Only errors are coloured."""
-    errors = np.where(np.eye(10, dtype=bool), 0, confusion)
-    figure = Figure(figsize=(6, 5.6), layout="constrained")
+def save_confusion(confusion: np.ndarray, path: Path, title: str, classes: Sequence[str]) -> None:
+    """Draw counts `(k, k)`, with actual classes down and predicted classes across. Only errors are coloured.
+
+    With more than `MOST_COUNTED` classes, counts would not be readable and are left out.
+    """
+    number = len(classes)
+    errors = np.where(np.eye(number, dtype=bool), 0, confusion)
+    side = max(6.0, 0.42 * number + 1.8) if number <= MOST_COUNTED else 14.0
+    figure = Figure(figsize=(side, side - 0.4), layout="constrained")
     axes = figure.subplots()
     axes.imshow(errors, cmap="Reds", vmin=0, vmax=max(1, errors.max() * 1.6))
-    for actual in range(10):
-        for predicted in range(10):
-            count = confusion[actual, predicted]
-            if count:
-                weight = "bold" if actual != predicted else "normal"
-                axes.text(predicted, actual, str(count), ha="center", va="center", fontsize=8, fontweight=weight)
-    axes.set(xticks=range(10), yticks=range(10), xlabel="predicted digit", ylabel="actual digit", title=title)
+    for actual, predicted in np.argwhere(confusion) if number <= MOST_COUNTED else ():
+        weight = "bold" if actual != predicted else "normal"
+        count = str(confusion[actual, predicted])
+        axes.text(predicted, actual, count, ha="center", va="center", fontsize=8, fontweight=weight)
+    axes.set(xlabel="predicted", ylabel="actual", title=title)
+    label_classes(axes.xaxis, classes)
+    label_classes(axes.yaxis, classes)
     save_figure(figure, path)
+
+
+def label_classes(axis: Axis, classes: Sequence[str]) -> None:
+    """One tick per class, with its name; long names across are turned."""
+    long = isinstance(axis, XAxis) and max(map(len, classes)) > 2
+    axis.set_ticks(range(len(classes)), [name[:LONGEST_NAME] for name in classes], rotation=90 if long else 0)
+    axis.set_tick_params(labelsize=10 if len(classes) <= MOST_COUNTED else 5)
 
 
 def save_reliability(bins: Sequence[Mapping[str, float]], path: Path, title: str) -> None:

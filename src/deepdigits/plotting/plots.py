@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from deepdigits.plotting.figures import save_figure
+from deepdigits.plotting.figures import label_classes, save_figure
 
 
 def save_robustness(accuracy: Mapping[str, Mapping[str, float]], path: Path) -> None:
@@ -97,17 +97,21 @@ def save_convolution(image: np.ndarray, kernels: np.ndarray, maps: np.ndarray, p
     save_figure(figure, path)
 
 
-def save_by_row(images: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], path: Path) -> None:
-    """Draw, next to each image, the class probabilities `(28, 10)` after each row that the network has read."""
+def save_by_step(
+    images: Sequence[np.ndarray], probabilities: Sequence[np.ndarray], classes: Sequence[str], columns: bool, path: Path
+) -> None:
+    """Draw, next to each image, the class probabilities `(28, k)` after each row or column that the net has read."""
+    step = "column" if columns else "row"
     figure = Figure(figsize=(11, 2.6 * -(-len(images) // 2)), layout="constrained")
-    figure.suptitle("What the recurrent net believes after each row")
+    figure.suptitle(f"What the recurrent net believes after each {step}")
     grid = figure.subplots(-(-len(images) // 2), 4, squeeze=False, width_ratios=(1, 2, 1, 2))
     for axes in grid.ravel()[2 * len(images) :]:
         axes.axis("off")
-    for index, (image, by_row) in enumerate(zip(images, probabilities, strict=True)):
+    for index, (image, by_step) in enumerate(zip(images, probabilities, strict=True)):
         picture, belief = grid.ravel()[2 * index : 2 * index + 2]
         picture.imshow(image, cmap="gray_r", aspect="auto")
         picture.set(xticks=[], ylabel="row")
-        belief.imshow(by_row, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        belief.set(xticks=range(10), yticks=[], xlabel="digit" if index >= len(images) - 2 else "")
+        belief.imshow(by_step, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        belief.set(yticks=[], xlabel="class" if index >= len(images) - 2 else "", ylabel=step)
+        label_classes(belief.xaxis, classes)
     save_figure(figure, path)

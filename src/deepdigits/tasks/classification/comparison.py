@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,13 @@ from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
 from deepdigits.tasks.classification.metrics import contradicted, mcnemar
 from deepdigits.tasks.classification.robustness import selective_accuracy
 
-Answers = Mapping[str, np.ndarray]  # classifier -> class probabilities (n, 10)
+Answers = Mapping[str, np.ndarray]  # classifier -> class probabilities (n, k)
 FGSM = "fgsm."
 Measures = Mapping[str, Mapping[str, float]]  # classifier -> measures from its evaluation
 
 
 def compare(cnn: np.ndarray, rnn: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Count how often only one of them is right, and apply the exact McNemar test. Takes probabilities `(n, 10)`."""
+    """Count how often only one of them is right, and apply the exact McNemar test. Takes probabilities `(n, k)`."""
     cnn_right, rnn_right = (answers.argmax(axis=1) == labels for answers in (cnn, rnn))
     comparison = mcnemar(cnn_right, rnn_right)
     return {
@@ -31,12 +31,12 @@ def compare(cnn: np.ndarray, rnn: np.ndarray, labels: np.ndarray) -> dict[str, f
     }
 
 
-def save_contradicted(answers: Answers, test: Split, confidence: float, figures: Path) -> None:
+def save_contradicted(answers: Answers, test: Split, classes: Sequence[str], confidence: float, figures: Path) -> None:
     """Save test images for a person to review: both classifiers are confident that the label is wrong."""
     rows = contradicted(list(answers.values()), test.labels, confidence)
     captions = [
-        f"#{row}: {test.labels[row]}, read as\n"
-        + ", ".join(f"{a[row].argmax()} ({a[row].max():.0%})" for a in answers.values())
+        f"#{row}: {classes[test.labels[row]]}, read as\n"
+        + ", ".join(f"{classes[a[row].argmax()]} ({a[row].max():.0%})" for a in answers.values())
         for row in rows
     ]
     title = f"Labels that CNN and RNN both contradict at {confidence:.0%} or more"
@@ -44,10 +44,10 @@ def save_contradicted(answers: Answers, test: Split, confidence: float, figures:
 
 
 def save_corruptions(test: Split, seed: int, figures: Path) -> None:
-    """Save a grid of each digit under each corruption, one row per corruption."""
-    ten = first_of_each_class(test.images, test.labels, 1)
-    sheet = np.concatenate([corrupt(ten, corruption, seed) for corruption in sorted(CORRUPTIONS)])
-    save_image_grid(sheet, figures / "corruptions.png", columns=10)
+    """Save a grid of each class under each corruption, one row per corruption."""
+    few = first_of_each_class(test.images, test.labels, 1)
+    sheet = np.concatenate([corrupt(few, corruption, seed) for corruption in sorted(CORRUPTIONS)])
+    save_image_grid(sheet, figures / "corruptions.png", columns=len(few))
 
 
 def save_robustness_of_all(measures: Measures, figures: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +31,7 @@ from deepdigits.tasks.classification.robustness import (
     fgsm_accuracy,
     selective_accuracy,
 )
+from deepdigits.tasks.classification.uneven import uneven_measures
 from deepdigits.tasks.config import Evaluate
 
 # Test images whose labels are disputed according to a public relabelling of MNIST.
@@ -42,15 +43,17 @@ def evaluate_classifier(name: str, network: nn.Module, figures: Path, config: Ev
     """Compute all measures of one classifier; write its figures, and its predictions for `dvc plots`."""
     test = load_split(paths.split_file("test"))
     answers = probabilities(network, test.images)
+    classes = read_json(paths.MANIFEST)["classes"]
     measures = {
-        **_answer_measures(name, network, answers, test, figures, config),
+        **_answer_measures(name, network, answers, test, classes, figures, config),
+        **uneven_measures(answers, test.labels, config.seed),
         **robustness_measures(partial(probabilities, network), test, config.seed),
         **_attack_measures(network, answers, test, config),
     }
     if read_json(paths.MANIFEST)["name"] == "mnist" and len(test) == MNIST_TEST_IMAGES:
         kept = np.setdiff1d(np.arange(len(test)), DISPUTED)
         measures["accuracy_undisputed"] = float((answers[kept].argmax(axis=1) == test.labels[kept]).mean())
-    _explain_mistakes(name, network, answers, test, figures, config)
+    _explain_mistakes(name, network, answers, test, classes, figures, config)
     return measures
 
 
@@ -66,11 +69,20 @@ def robustness_measures(predict: Predict, test: Split, seed: int) -> dict[str, f
 
 def summary(measures: Mapping[str, Any]) -> str:
     low, high = measures["accuracy_low"], measures["accuracy_high"]
-    return f"accuracy {measures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%})"
+    return (
+        f"accuracy {measures['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}; always the largest class: "
+        f"{measures['baseline_accuracy']:.2%})"
+    )
 
 
 def _answer_measures(
-    name: str, network: nn.Module, answers: np.ndarray, test: Split, figures: Path, config: Evaluate
+    name: str,
+    network: nn.Module,
+    answers: np.ndarray,
+    test: Split,
+    classes: Sequence[str],
+    figures: Path,
+    config: Evaluate,
 ) -> dict[str, float]:
     """Measures of the predictions, including calibration before and after temperature scaling."""
     report = classifier_report(answers, test.labels, config.calibration_bins)
@@ -78,7 +90,10 @@ def _answer_measures(
     raw = without_temperature(answers, temperature)
     uncalibrated = classifier_report(raw, test.labels, config.calibration_bins).scalars
     save_confusion(
-        report.confusion, figures / "confusion.png", f"{name.upper()}, test accuracy {report.scalars['accuracy']:.2%}"
+        report.confusion,
+        figures / "confusion.png",
+        f"{name.upper()}, test accuracy {report.scalars['accuracy']:.2%}",
+        classes,
     )
     save_reliability(
         reliability(answers, test.labels, config.calibration_bins),
@@ -86,7 +101,7 @@ def _answer_measures(
         f"{name.upper()}, calibration error {report.scalars['ece']:.4f}, {uncalibrated['ece']:.4f} before scaling",
     )
     predicted = answers.argmax(axis=1)
-    rows = [{"actual": int(a), "predicted": int(p)} for a, p in zip(test.labels, predicted, strict=True)]
+    rows = [{"actual": classes[a], "predicted": classes[p]} for a, p in zip(test.labels, predicted, strict=True)]
     write_csv(figures / "predictions.csv", rows)
     by_digit = {
         f"{key}.{digit}": float(value)
@@ -114,12 +129,19 @@ def _attack_measures(network: nn.Module, answers: np.ndarray, test: Split, confi
 
 
 def _explain_mistakes(
-    name: str, network: nn.Module, answers: np.ndarray, test: Split, figures: Path, config: Evaluate
+    name: str,
+    network: nn.Module,
+    answers: np.ndarray,
+    test: Split,
+    classes: Sequence[str],
+    figures: Path,
+    config: Evaluate,
 ) -> None:
     """Plot the most confident mistakes and, for a few of them, what the wrong answer depends on."""
     rows = worst_mistakes(answers, test.labels, config.worst_mistakes)
     captions = [
-        f"#{row}: {test.labels[row]} read as {answers[row].argmax()}\nat {answers[row].max():.1%}" for row in rows
+        f"#{row}: {classes[test.labels[row]]} read as {classes[answers[row].argmax()]}\nat {answers[row].max():.1%}"
+        for row in rows
     ]
     title = f"{name.upper()}: the most confident mistakes on the test set"
     save_captioned(test.images[rows], captions, figures / "mistakes.png", title)

@@ -30,7 +30,8 @@ def occlusion(network: nn.Module, image: np.ndarray, digit: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def probabilities_by_row(network: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Class probabilities float32 `(28, 10)` given only the first 1 to 28 rows, with the rest blank."""
-    known = torch.tril(torch.ones(28, 28, dtype=torch.bool))[:, None, :, None]
+def probabilities_by_step(network: nn.Module, image: np.ndarray, columns: bool) -> np.ndarray:
+    """Class probabilities float32 `(28, k)` given only the first 1 to 28 rows, or columns, with the rest blank."""
+    known = torch.tril(torch.ones(28, 28, dtype=torch.bool))[:, None]
+    known = known[:, :, None, :] if columns else known[:, :, :, None]
     return np.asarray(network(to_unit(torch.from_numpy(image)[None]) * known).softmax(dim=1).numpy())

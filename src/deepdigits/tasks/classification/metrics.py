@@ -14,12 +14,10 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from deepdigits.core.statistics import wilson_interval
 
-DIGITS = list(range(10))
-
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """Scalar metrics by name; `precision`, `recall` and `f1` per digit; counts `confusion[actual, predicted]`."""
+    """Scalar metrics by name; `precision`, `recall` and `f1` per class; counts `confusion[actual, predicted]`."""
 
     scalars: dict[str, float]
     precision: np.ndarray
@@ -29,18 +27,19 @@ class ClassifierReport:
 
 
 def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration_bins: int) -> ClassifierReport:
-    """Score class probabilities `(n, 10)` against labels `(n,)`.
+    """Score class probabilities `(n, k)` against labels `(n,)`.
 
-    Scalars: `accuracy` with `accuracy_low` and `accuracy_high` (95 % Wilson), `errors` (count), `macro_f1`,
+    Scalars: `accuracy` with `accuracy_low` and `accuracy_high` (95 % Wilson), `errors` (count),
     `min_class_recall`, `nll` (mean negative log-likelihood, nats) and `ece` (expected calibration error in
     equal-width bins; Guo et al., 2017, arXiv:1706.04599).
     """
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == labels).sum())
     low, high = wilson_interval(correct, len(labels))
-    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=DIGITS, zero_division=0)
+    classes = list(range(probabilities.shape[1]))
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
     ece = multiclass_calibration_error(
-        torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=10, n_bins=calibration_bins
+        torch.from_numpy(probabilities), torch.from_numpy(labels), num_classes=len(classes), n_bins=calibration_bins
     )
     exact = probabilities.astype(np.float64)
     scalars = {
@@ -48,12 +47,11 @@ def classifier_report(probabilities: np.ndarray, labels: np.ndarray, calibration
         "accuracy_low": low,
         "accuracy_high": high,
         "errors": float(len(labels) - correct),
-        "macro_f1": float(np.mean(f1)),
         "min_class_recall": float(np.min(recall)),
-        "nll": float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=DIGITS)),
+        "nll": float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=classes)),
         "ece": float(ece),
     }
-    confusion = confusion_matrix(labels, predicted, labels=DIGITS)
+    confusion = confusion_matrix(labels, predicted, labels=classes)
     return ClassifierReport(scalars, np.asarray(precision), np.asarray(recall), np.asarray(f1), confusion)
 
 
@@ -87,7 +85,7 @@ def worst_mistakes(probabilities: np.ndarray, labels: np.ndarray, count: int) ->
 
 
 def without_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities the same network would give without temperature scaling, float32 `(n, 10)`."""
+    """The probabilities the same network would give without temperature scaling, float32 `(n, k)`."""
     logits = temperature * np.log(probabilities.astype(np.float64).clip(1e-38))
     return np.asarray(softmax(logits, axis=1).astype(np.float32))
 
@@ -95,7 +93,7 @@ def without_temperature(probabilities: np.ndarray, temperature: float) -> np.nda
 def contradicted(answers: Sequence[np.ndarray], labels: np.ndarray, confidence: float) -> np.ndarray:
     """Rows whose label every classifier contradicts with at least `confidence`.
 
-    `answers` holds probabilities `(n, 10)`, one array per classifier.
+    `answers` holds probabilities `(n, k)`, one array per classifier.
     """
     against = [(answer.argmax(axis=1) != labels) & (answer.max(axis=1) >= confidence) for answer in answers]
     return np.flatnonzero(np.all(against, axis=0))

@@ -12,7 +12,7 @@ from deepdigits.tasks.cnn.network import Cnn
 
 
 class ExportedCnn(Exported):
-    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, 10)`, features float32 `(n, d)`.
+    """images uint8 `(n, 28, 28)` -> label int64 `(n,)`, probabilities float32 `(n, k)`, features float32 `(n, d)`.
 
     The features are the space for judging generated images.
     """

@@ -9,5 +9,5 @@ TASK = classifier_task(
     EVALUATION,
     ExportedClassifier,
     "Classification: the recurrent network",
-    {"by_row.png": "Its prediction after each row: it remembers what it has read."},
+    {"by_step.png": "Its prediction after each row, or column: it remembers what it has read."},
 )
