@@ -1,7 +1,7 @@
-"""Train one of the networks that ship for a few steps: python -m tests.unit.shared_training NAME FOLDER SHARDS STEPS.
+"""Train networks that ship for a few steps each: python -m tests.unit.shared_training NAME,NAME FOLDER SHARDS STEPS.
 
-Shares the training as a stage does, and writes the history and the hash of the weights to FOLDER/result.json. With
-KILL=step, the process ends there without a goodbye.
+Shares each training as its stage does, and writes the history and the hash of the weights to
+FOLDER/NAME/PROCESS/result.json. With KILL=step, the process ends there without a goodbye.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,22 @@ class KillAt(Callback):
 @exits_cleanly
 @shares_training
 def main() -> None:
-    name, folder, shards, steps = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    names, folder, shards, steps = sys.argv[1].split(","), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
     params = read_params(Params)
     compute = Compute(threads=1, shards=shards, device="cpu", precision="32")
     prepare_training(compute)
     data = Data.small(params, scenes=40)
-    here = folder / str(place().index)
+    for name in names:
+        train(name, params, data, Run(EPOCHS, steps, folder / name / str(place().index), compute))
+
+
+def train(name: str, params: Params, data: Data, run: Run) -> None:
+    here = run.folder
     callbacks: list[Callback] = [KillAt(int(os.environ["KILL"]))] if os.environ.get("KILL") else []
     if name == "gan":
         drawing = ValidationMeasures(data.train, data.validation, 10, params.train_gan.net, 1, here / "grids")
         callbacks.insert(0, drawing)
-    fitted = networks.train(name, params, data, Run(EPOCHS, steps, here, compute, callbacks))
+    fitted = networks.train(name, params, data, replace(run, callbacks=callbacks))
     digest = hashlib.sha256()
     for key, value in sorted(fitted.state.items()):
         digest.update(key.encode() + value.contiguous().numpy().tobytes())

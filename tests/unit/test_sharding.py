@@ -21,50 +21,54 @@ from deepdigits.training.sharding import ShardedTraining
 from tests.conftest import ROOT
 
 STEPS = 3
+ALL = ",".join(TASKS)
 
 
-def train(name: str, folder: Path, shards: int, *launcher: str, steps: int = STEPS, **environment: str) -> Any:
+def train(names: str, folder: Path, shards: int, *launcher: str, steps: int = STEPS, **environment: str) -> Any:
     """Train in a process of its own, and return the completed process."""
     command = [*launcher] or [sys.executable]
     variables = {**os.environ, "PYTHONPATH": "src", "OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "1", **environment}
-    command += ["-m", "tests.unit.shared_training", name, str(folder), str(shards), str(steps)]
-    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=300)
+    command += ["-m", "tests.unit.shared_training", names, str(folder), str(shards), str(steps)]
+    return subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False, timeout=600)
 
 
-def result(folder: Path, rank: int = 0) -> dict[str, Any]:
-    return dict(read_json(folder / str(rank) / "result.json"))
+def result(folder: Path, rank: int = 0, name: str = "cnn") -> dict[str, Any]:
+    return dict(read_json(folder / name / str(rank) / "result.json"))
 
 
 @pytest.fixture(scope="module")
-def in_turn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """Each network, trained by one process that computes two shards in turn."""
-    found = {}
-    for name in TASKS:
-        folder = tmp_path_factory.mktemp(name)
-        done = train(name, folder, 2)
-        assert done.returncode == 0, done.stderr
-        found[name] = result(folder)
-    return found
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All networks, trained by one process that computes two shards in turn."""
+    folder = tmp_path_factory.mktemp("in turn")
+    done = train(ALL, folder, 2)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All networks, trained by two processes that compute one shard each."""
+    folder = tmp_path_factory.mktemp("shared")
+    done = train(ALL, folder, 2, PROCESSES="2")
+    assert done.returncode == 0, done.stderr
+    return folder
 
 
 @pytest.mark.parametrize("name", list(TASKS))
-def test_two_processes_train_to_the_bytes_of_two_shards_in_turn(
-    name: str, in_turn: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
-    done = train(name, tmp_path, 2, PROCESSES="2")
-    assert done.returncode == 0, done.stderr
+def test_two_processes_train_to_the_bytes_of_two_shards_in_turn(name: str, in_turn: Path, shared: Path) -> None:
+    alone = result(in_turn, 0, name)
     for rank in (0, 1):
-        shared = result(tmp_path, rank)
-        assert shared["of"] == 2
-        assert shared["weights"] == in_turn[name]["weights"]
-        assert shared["history"] == in_turn[name]["history"]
+        found = result(shared, rank, name)
+        assert (alone["of"], found["of"]) == (1, 2)
+        assert found["weights"] == alone["weights"]
+        assert found["history"] == alone["history"]
 
 
-def test_torchrun_trains_to_the_same_bytes(in_turn: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_torchrun_trains_to_the_same_bytes(in_turn: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = train("cnn", tmp_path, 2, *launcher)
     assert done.returncode == 0, done.stderr
-    assert [result(tmp_path, rank)["weights"] for rank in (0, 1)] == [in_turn["cnn"]["weights"]] * 2
+    assert [result(tmp_path, rank)["weights"] for rank in (0, 1)] == [result(in_turn)["weights"]] * 2
     assert result(tmp_path)["of"] == 2
 
 
@@ -78,14 +82,14 @@ def test_four_shards_are_added_in_the_same_order_by_one_two_and_four_processes(t
     assert found[0]["weights"] == found[1]["weights"] == found[2]["weights"]
 
 
-def test_a_killed_shared_training_resumes_to_the_same_bytes(in_turn: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_a_killed_shared_training_resumes_to_the_same_bytes(in_turn: Path, tmp_path: Path) -> None:
     killed = train("cnn", tmp_path, 2, PROCESSES="2", KILL=str(STEPS + 2))
     assert killed.returncode == -9
-    shutil.rmtree(tmp_path / "1")  # the helper's own folder, which no helper needs to find again
+    shutil.rmtree(tmp_path / "cnn/1")  # the helper's own folder, which no helper needs to find again
     done = train("cnn", tmp_path, 2, PROCESSES="2")
     assert done.returncode == 0, done.stderr
-    assert result(tmp_path)["weights"] == in_turn["cnn"]["weights"]
-    assert result(tmp_path)["history"] == in_turn["cnn"]["history"]
+    assert result(tmp_path)["weights"] == result(in_turn)["weights"]
+    assert result(tmp_path)["history"] == result(in_turn)["history"]
 
 
 def test_processes_that_cannot_share_the_shards_are_refused(tmp_path: Path) -> None:
