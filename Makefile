@@ -7,8 +7,7 @@ PORT    ?= 5000
 TORCH_INDEX ?=
 
 MODELS := cnn rnn gan detector segmenter swap fakes
-PACKAGED = $(patsubst models/%/package.json,%,$(wildcard $(MODELS:%=models/%/package.json)))
-DATASET ?= $(or $(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
+PACKAGED = $(patsubst $(DIR)/models/%/package.json,%,$(wildcard $(MODELS:%=$(DIR)/models/%/package.json)))
 
 # How many trainings run in parallel, among those that need no other model. If one fails, the others still finish: DVC
 # exits with 255, at which xargs would stop, so the command maps it to 1.
@@ -28,13 +27,12 @@ define run
 	    || exit; fi; \
 	$(DVC) repro --keep-going $(1) || status=$$?; deepdigits summary || status=$$?; exit $$status
 endef
-ifeq ($(PROFILE),default)
-DIR     := .
-PREPARE :=
-else
-DIR     := build/$(PROFILE)
-PREPARE := deepdigits workspace $(PROFILE) $(DIR) &&
-endif
+# A profile runs in a working copy of its own, as does data of your own (DATASET=NAME, see docs/own-data.md).
+OWN     := $(filter-out mnist digits,$(DATASET))
+COPY    := $(OWN)$(if $(filter-out default,$(PROFILE)),$(if $(OWN),-)$(PROFILE))
+DIR     := $(if $(COPY),build/$(COPY),.)
+PREPARE := $(if $(COPY),deepdigits workspace $(PROFILE) $(DIR) $(if $(OWN),--dataset $(OWN)) &&)
+NAMED   := $(or $(OWN),$(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
 
 VENV := .venv
 PIP  := $(VENV)/bin/pip install --quiet --disable-pip-version-check
@@ -72,7 +70,7 @@ endif
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial in build/smoke; JOBS=3: in parallel)
+repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial; DATASET=name: your data; JOBS=3)
 	$(call run,dvc.yaml,$(INDEPENDENT),validate)
 
 repro-all: $(STAMP) ## Run the main pipeline and those of scenes and handwriting
@@ -111,12 +109,12 @@ fetch: $(STAMP) ## Download the outputs instead of training them, and register t
 	@deepdigits summary
 
 promote: $(STAMP) ## Compare every candidate with its champion (NAME=mnist-cnn: one; DRY_RUN=1: change nothing)
-	@status=0; for name in $(or $(NAME),$(PACKAGED:%=$(DATASET)-%)); do \
+	@cd $(DIR) || exit; status=0; for name in $(or $(NAME),$(PACKAGED:%=$(NAMED)-%)); do \
 	    deepdigits promote $(if $(DRY_RUN),--dry-run) $$name || { code=$$?; [ $$code -gt $$status ] && status=$$code; }; \
 	done; exit $$status
 
 serve: $(STAMP) ## Serve the champions, with a page to draw on (PORT=5000)
-	@deepdigits serve --port $(PORT)
+	@cd $(DIR) && deepdigits serve --port $(PORT) $(if $(OWN),--dataset $(OWN))
 
 sweep: $(STAMP) ## Search for better parameters (STAGE=train_cnn TRIALS=20 JOBS=1 SPACE=file NAME=profile)
 	@cd $(DIR) && OMP_WAIT_POLICY=passive deepdigits sweep $(or $(STAGE),$(error Which training? STAGE=train_cnn)) \

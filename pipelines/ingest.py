@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
@@ -13,8 +16,8 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_bytes, write_json
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
-from deepdigits.data.config import DatasetName, Ingest
-from deepdigits.data.digits.manifest import describe
+from deepdigits.data.config import Ingest, Own
+from deepdigits.data.digits.manifest import Origin, describe
 from deepdigits.data.digits.splits import Split, save_split, stratified_rows, subset
 from deepdigits.data.ingest.origins import ORIGINS
 from deepdigits.data.ingest.sources import (
@@ -26,6 +29,9 @@ from deepdigits.data.ingest.sources import (
     own_mirror,
     raw_bytes,
 )
+from deepdigits.data.own.labelled import bright
+from deepdigits.data.own.reading import read_source, source_sha256
+from deepdigits.data.own.splitting import rows_of
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, stage_run
@@ -40,9 +46,8 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    name, train, test, files, mirrors = get_images(params.ingest)
-    splits = cut(name, train, test, params.ingest)
-    manifest = describe(ORIGINS[name], splits, files, params.ingest.split_seed)
+    config = params.ingest
+    splits, manifest, files, origin = own_data(config, config.own) if config.own else shipped_data(config)
 
     for file_name, data in files.items():
         write_bytes(paths.RAW / file_name, data)
@@ -51,16 +56,58 @@ def main() -> None:
     write_json(paths.MANIFEST, manifest)  # last: if the manifest exists, everything else does too
 
     lineage = stage_lineage("ingest", params.profile)
-    with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", {"mirrors": ", ".join(mirrors)}, "ingest") as run:
-        used = params.ingest.model_dump()
-        run.params({"ingest": used | {"mirrors": [masked(mirror) for mirror in params.ingest.mirrors]}})
+    with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", {"mirrors": origin}, "ingest") as run:
+        run.params({"ingest": config.model_dump() | {"mirrors": [masked(mirror) for mirror in config.mirrors]}})
         run.metrics({f"{split_name}/images": float(len(split)) for split_name, split in splits.items()})
         run.file(paths.MANIFEST)
         run.description(f"{manifest['title']}, split into train, validation and test.")
-    console.print(f"{name}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items()))
+    console.print(
+        f"{manifest['name']}: " + ", ".join(f"{len(split):,} {split_name}" for split_name, split in splits.items())
+    )
 
 
-def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, bytes], list[str]]:
+Ingested = tuple[dict[str, Split], dict[str, Any], dict[str, bytes], str]  # splits, manifest, raw files, where from
+
+
+def shipped_data(config: Ingest) -> Ingested:
+    """MNIST, or the digits that replace it offline."""
+    name, train, test, files, mirrors = get_images(config)
+    splits = cut(name, train, test, config)
+    return splits, describe(ORIGINS[name], splits, files, config.split_seed), files, ", ".join(mirrors)
+
+
+def own_data(config: Ingest, own: Own) -> Ingested:
+    """The data of datasets/NAME.yaml.
+
+    Raises:
+        UserError: the source is not what the file describes.
+    """
+    source = Path(own.path)
+    found = source_sha256(source) if source.exists() else "missing"
+    if found != own.sha256:
+        raise UserError(
+            f"{source} is {found[:12]}, but datasets/{own.name}.yaml describes {own.sha256[:12]}. To see what has "
+            f"changed: deepdigits dataset check {own.name}"
+        )
+    data = read_source(source, own.kind, own.ink, own.split.group, own.without)
+    if len(data.classes) != len(own.classes):
+        raise UserError(
+            f"{source} has {len(data.classes)} classes, but datasets/{own.name}.yaml names {len(own.classes)}."
+        )
+    rows = rows_of(data, own.split)
+    splits = {name: bright(data.take(part), own.ink) for name, part in rows.items()}
+    if config.subset:
+        splits = {name: subset(one, getattr(config.subset, name), own.split.seed) for name, one in splits.items()}
+    listing = {"files.json": json.dumps({"path": source.name, "sha256": found}, indent=2).encode() + b"\n"}
+    origin = Origin(own.name, own.title, own.source, own.classes)
+    manifest = describe(origin, splits, listing, own.split.seed)
+    if data.groups is not None:
+        for name, part in rows.items():
+            manifest["splits"][name]["groups"] = sorted(set(data.groups[part].tolist()))
+    return splits, manifest, listing, source.name
+
+
+def get_images(config: Ingest) -> tuple[str, Split, Split, dict[str, bytes], list[str]]:
     """Get MNIST from the first mirror that has it, or fall back to the bundled digits if params.yaml allows it.
 
     The fallback applies only if no mirror can be reached.
@@ -87,7 +134,7 @@ def get_images(config: Ingest) -> tuple[DatasetName, Split, Split, dict[str, byt
     return "mnist", *mnist_splits(files), files, sorted({masked(item.mirror) for item in fetched.values()})
 
 
-def cut(name: DatasetName, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
+def cut(name: str, train: Split, test: Split, config: Ingest) -> dict[str, Split]:
     """Split validation off train, and keep the number of images that `ingest.subset` requests."""
     rest, chosen = stratified_rows(train.labels, config.validation_images[name], config.split_seed)
     splits = {"train": train.take(rest), "validation": train.take(chosen), "test": test}

@@ -6,6 +6,7 @@ Takes the task's name as its argument.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,16 +17,15 @@ from deepdigits.core.files import read_json, write_bytes, write_npz, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.measures import measures_of
 from deepdigits.core.sections import StageParams
-from deepdigits.data.config import PerDataset
 from deepdigits.data.digits.manifest import validated_manifest
-from deepdigits.export.onnx import check_onnx, export_onnx, golden_examples, name_weights
+from deepdigits.export.onnx import check_onnx, describe_in_file, export_onnx, golden_examples
 from deepdigits.export.runtime import WEIGHTS_SHA256
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, stage_run
 from deepdigits.release.cards import model_card
-from deepdigits.release.config import DatasetGates, Package
-from deepdigits.release.floors import check_floors, missed_floors
+from deepdigits.release.config import Gates, Package
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.packaged import check_figures, describe_package, read_metrics, read_packaged
 from deepdigits.release.registry import register
 from deepdigits.tasks.contract import Task
@@ -34,7 +34,7 @@ from pipelines.tasks import task_named
 
 class Parameters(StageParams):
     package: Package
-    gates: PerDataset[DatasetGates]
+    gates: Gates
 
 
 @exits_cleanly
@@ -45,7 +45,7 @@ def main() -> None:
     manifest = validated_manifest(task.data.manifest, task.data.verdict)
     metrics = read_metrics(task)
     dataset = read_json(paths.MANIFEST)["name"]
-    gates = check_floors(task, measures_of(task.name, metrics), params.gates[dataset])
+    gates = check_floors(task, measures_of(task.name, metrics), floors_of(params.gates, dataset))
     lineage = stage_lineage(f"package_{task.name}", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), lineage.stage, {"model": task.name}, "packaging") as run:
         run.metrics({f"gate/{gate['metric']}": float(gate["passed"]) for gate in gates})
@@ -55,7 +55,7 @@ def main() -> None:
                 f"{task.name} is below a floor, so it is neither packaged nor registered:\n{lines}\n"
                 f"The floors are in params.yaml: gates.{dataset}.{task.name}. See the report for all metrics."
             )
-        run.metrics({"onnx_difference": package_model(task, params.package)})
+        run.metrics({"onnx_difference": package_model(task, params.package, manifest["classes"])})
         description = read_json(paths.MODELS / task.name / "model.json")
         card = model_card(task, manifest, description, metrics, gates)
         write_text(paths.MODELS / task.name / "model_card.md", card)
@@ -66,14 +66,14 @@ def main() -> None:
     print(f"{lineage.stage}: {item.name} version {item.version} ({'new' if item.new else 'already registered'})")
 
 
-def package_model(task: Task, config: Package) -> float:
+def package_model(task: Task, config: Package, classes: Sequence[str]) -> float:
     """Write model.onnx and golden.npz for one model; return the largest difference between ONNX and PyTorch outputs."""
     directory = paths.MODELS / task.name
     weights_sha256 = check_figures(task)
     exported = task.exported(task.load(directory / "model.safetensors"))
     inputs = task.golden_inputs(config.golden_examples)
     golden = golden_examples(exported, inputs)
-    onnx_bytes = name_weights(export_onnx(exported, inputs), weights_sha256)
+    onnx_bytes = describe_in_file(export_onnx(exported, inputs), weights_sha256, classes)
     difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, task.name)
     write_bytes(directory / "model.onnx", onnx_bytes)
     write_npz(directory / "golden.npz", {**golden.arrays(), WEIGHTS_SHA256: np.array(weights_sha256)})

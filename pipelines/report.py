@@ -10,11 +10,10 @@ from deepdigits.core.files import read_json, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.measures import measures_of
 from deepdigits.core.sections import StageParams
-from deepdigits.data.config import PerDataset
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.release.config import DatasetGates
-from deepdigits.release.floors import check_floors
+from deepdigits.release.config import Gates
+from deepdigits.release.floors import check_floors, floors_of
 from deepdigits.release.packaged import read_metrics
 from deepdigits.release.report import report_page, section
 from deepdigits.tasks.evaluation import SCENES
@@ -24,7 +23,7 @@ COMPARED = {"cnn", "rnn"}
 
 
 class Parameters(StageParams):
-    gates: PerDataset[DatasetGates]
+    gates: Gates
 
 
 @exits_cleanly
@@ -40,7 +39,7 @@ def main() -> None:
     gates = [
         gate
         for name, task in tasks.items()
-        for gate in check_floors(task, measures_of(name, metrics[name]), params.gates[dataset])
+        for gate in check_floors(task, measures_of(name, metrics[name]), floors_of(params.gates, dataset))
     ]
     text = report_page(
         title=f"deepdigits on {dataset}" if page == "index" else f"deepdigits on {dataset}: {page}",

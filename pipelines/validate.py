@@ -14,8 +14,8 @@ from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.config import Ingest, Validate
 from deepdigits.data.digits.splits import SPLITS, Split, load_split
-from deepdigits.data.validation.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations
-from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
+from deepdigits.data.validation.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations, group_expectations
+from deepdigits.data.validation.frame import class_frame, group_frame, image_frame, split_frame
 from deepdigits.data.validation.neighbours import label_disagreement
 from deepdigits.data.validation.verdict import (
     example_rows,
@@ -44,10 +44,14 @@ def main() -> None:
     with stage_run(lineage, DatasetIdentity.of(manifest), "validate", {}, "validation") as run:
         splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
         images = image_frame(splits)
-        counts = expected_counts(manifest["name"], params.ingest.validation_images, params.ingest.subset)
+        counts = expected_counts(
+            manifest["name"], params.ingest.validation_images, params.ingest.subset, params.ingest.own
+        )
         of_splits = split_frame(images, counts, label_disagreement(splits))
-        frames = dict(zip(FRAMES, (images, of_splits, class_frame(splits)), strict=True))
-        suites = expectations(config.bands[manifest["name"]], config.max_off_center_fraction)
+        frames = dict(zip(FRAMES, (images, of_splits, class_frame(splits, len(manifest["classes"]))), strict=True))
+        suites = expectations(config.bands[manifest["name"]], config.max_off_center_fraction, manifest["classes"])
+        if groups := {name: one["groups"] for name, one in manifest["splits"].items() if "groups" in one}:
+            frames["groups"], suites["groups"] = group_frame(groups), group_expectations()
         verdict = check(frames, suites, ROW_NAMES, config.example_count)
 
         write_docs(verdict, splits, config.example_count, manifest["title"])

@@ -57,7 +57,7 @@ def test_a_worse_candidate_is_refused_with_reasons_and_exit_code_3(cnn: str) -> 
     table = decision["numbers"]["contingency"]
     assert table["only_champion_right"] > table["only_candidate_right"]
     assert sum(table.values()) == read_json(Path("data/processed/manifest.json"))["splits"]["test"]["count"]
-    assert any("Not better" in reason or "Recall of digit" in reason for reason in decision["reasons"])
+    assert any("Not better" in reason or "Recall of class" in reason for reason in decision["reasons"])
     assert aliases(cnn) == {"champion": 1, "previous": None}
     assert entries()[-1]["action"] == "refused"
     client = open_store()

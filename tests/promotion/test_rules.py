@@ -66,7 +66,7 @@ def test_a_drop_in_the_recall_of_one_digit_blocks_even_a_better_model() -> None:
     others = np.flatnonzero(LABELS != 7)[:60]
     decision = judge(score(*sevens), score(*others), RULE, 0, [])
     assert decision.outcome == "refused"
-    assert decision.reasons == ["Recall of digit 7 falls by 0.60 points; allowed: 0.50."]
+    assert decision.reasons == ["Recall of class 7 falls by 0.60 points; allowed: 0.50."]
 
 
 def test_an_objection_blocks_even_a_better_model() -> None:

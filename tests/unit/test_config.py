@@ -68,6 +68,13 @@ def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: Any,
         check(changed(key, value), Params, "params.yaml")
 
 
+def test_the_data_that_ship_have_every_floor() -> None:
+    data = copy.deepcopy(SHIPPED)
+    del data["gates"]["mnist"]["gan"]["min_coverage"]
+    with pytest.raises(UserError, match="mnist.gan needs min_coverage"):
+        check(data, Params, "params.yaml")
+
+
 def test_a_missing_key_and_a_dataset_without_gates_are_reported() -> None:
     data = copy.deepcopy(SHIPPED)
     del data["compute"]["threads"], data["gates"]["digits"]

@@ -54,7 +54,7 @@ def evaluate() -> None:
 
 
 def package() -> None:
-    package_model(CNN, Package(onnx_tolerance=1e-4, golden_examples=4))
+    package_model(CNN, Package(onnx_tolerance=1e-4, golden_examples=4), list("0123456789"))
     write_text(CARD, f"# CNN\n\nWeights: SHA-256 `{file_sha256(weights_file('cnn'))}`.\n")
     describe_package(CNN)
 

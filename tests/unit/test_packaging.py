@@ -14,7 +14,8 @@ from deepdigits.core.loading import read_params
 from deepdigits.data.digits.splits import Split
 from deepdigits.export.onnx import Exported, Golden, check_onnx, export_onnx, golden_examples
 from deepdigits.release.cards import model_card
-from deepdigits.release.floors import check_floors, missed_floors
+from deepdigits.release.config import ClassifierFloor, DatasetGates
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.params import Params
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.classification.task import ExportedClassifier
@@ -46,6 +47,7 @@ GOOD = {
     f"{name}.{measure}": getattr(getattr(GATES, name), floor)
     for name, task in TASKS.items()
     for floor, (measure, _) in task.rules.items()
+    if getattr(getattr(GATES, name), floor) is not None
 }
 
 
@@ -140,6 +142,14 @@ def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: obje
     bad = {**GOOD, key: -sign * 1e3 if value == "bad" else value}
     failed = [gate for gate in gates_of(bad) if not gate["passed"]]
     assert [(gate["model"], gate["metric"]) for gate in failed] == [(model, metric)]
+
+
+def test_floors_that_are_not_declared_are_not_checked() -> None:
+    task, measures = TASKS["cnn"], {"roc_auc": 0.5}
+    assert check_floors(task, measures, floors_of({}, "own")) == []
+    declared = DatasetGates(cnn=ClassifierFloor(min_roc_auc=0.9))
+    (gate,) = check_floors(task, measures, floors_of({"own": declared}, "own"))
+    assert (gate["metric"], gate["passed"]) == ("roc_auc", False)
 
 
 def test_every_floor_that_a_model_misses_is_named() -> None:

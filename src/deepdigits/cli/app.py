@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from deepdigits.cli.datasets import datasets
 from deepdigits.cli.registry import add_registry_commands
 from deepdigits.cli.sharing import add_sharing_commands
 from deepdigits.cli.sweeps import add_sweep_commands
@@ -23,6 +24,7 @@ commands = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add
 add_registry_commands(commands)
 add_sharing_commands(commands)
 add_sweep_commands(commands)
+commands.add_typer(datasets, name="dataset")
 
 
 @commands.command()
@@ -34,7 +36,7 @@ def summary() -> None:
 
     params = read_params(Params)
     registered, refused = register_all(params.gates, params.profile)
-    Console().print(summary_panel(registered, refused, params.profile))
+    Console().print(summary_panel(registered, refused, params.gates, params.profile))
     if refused:
         raise typer.Exit(3)
 
@@ -58,11 +60,15 @@ def check() -> None:
 
 
 @commands.command()
-def workspace(profile: str, directory: Path) -> None:
+def workspace(
+    profile: str,
+    directory: Path,
+    dataset: Annotated[str | None, typer.Option(help="The data of datasets/DATASET.yaml instead of MNIST.")] = None,
+) -> None:
     """Make DIRECTORY a working copy whose params.yaml has profiles/PROFILE.yaml over it."""
     from deepdigits.release.workspace import prepare
 
-    prepare(Path.cwd(), directory, profile)
+    prepare(Path.cwd(), directory, profile, dataset or None)
 
 
 @commands.command()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,7 +16,7 @@ import torch
 from torch import nn
 
 from deepdigits.core.errors import UserError
-from deepdigits.export.runtime import WEIGHTS_SHA256, difference
+from deepdigits.export.runtime import CLASSES, WEIGHTS_SHA256, difference
 
 Arrays = dict[str, np.ndarray]
 
@@ -73,10 +75,10 @@ def export_onnx(module: Exported, inputs: Arrays) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def name_weights(data: bytes, weights_sha256: str) -> bytes:
-    """The same ONNX file, with the hash of its source weights in the metadata."""
+def describe_in_file(data: bytes, weights_sha256: str, classes: Sequence[str]) -> bytes:
+    """The same ONNX file, with the hash of its source weights and the names of the classes in the metadata."""
     proto = onnx.load_from_string(data)
-    onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256})
+    onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256, CLASSES: json.dumps(list(classes))})
     return bytes(proto.SerializeToString(deterministic=True))
 
 

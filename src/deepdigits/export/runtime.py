@@ -13,6 +13,7 @@ from deepdigits.core.pixels import to_bytes
 
 BATCH = 1000
 NETWORK_BATCH = 100
+CLASSES = "classes"  # the key under which an ONNX file names its classes, as a JSON list
 WEIGHTS_SHA256 = "weights_sha256"  # the key under which an ONNX file and golden examples name their source weights
 
 

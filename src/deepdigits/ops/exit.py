@@ -10,6 +10,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import warnings
 from collections.abc import Callable
 
 from rich.console import Console
@@ -31,6 +32,8 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(main)
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
+        # Lightning notices SLURM's commands and advises to use them, whether or not they are wanted.
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
         gc.freeze()  # imported objects live until exit, where scanning them would take a second and a half
         name = module_run()
         stage = name.startswith("pipelines.")

@@ -73,12 +73,13 @@ def judge_readings(
     candidate: Reading, champion: Reading, cost: Mapping[str, float], rule: Promotion, objections: Sequence[str]
 ) -> Decision:
     """Promote a candidate that is better by exact McNemar at `rule.alpha`, or that is cheaper and non-inferior within
-    `rule.accuracy_margin`. Never promote it if a digit's recall falls by more than `rule.max_class_drop`."""
+    `rule.accuracy_margin`. Never promote it if a class's recall falls by more than `rule.max_class_drop`."""
     labels = candidate.labels
     right, champion_right = candidate.digits == labels, champion.digits == labels
     paired = mcnemar(right, champion_right)
     low, high = paired_interval(paired.only_first_right, paired.only_second_right, len(labels), 2 * rule.alpha)
-    falls = [float(right[labels == digit].mean() - champion_right[labels == digit].mean()) for digit in range(10)]
+    classes = np.unique(labels).tolist()
+    falls = [float(right[labels == one].mean() - champion_right[labels == one].mean()) for one in classes]
     numbers = {
         "contingency": {
             "both_right": int((right & champion_right).sum()),
@@ -94,8 +95,8 @@ def judge_readings(
         "cost_ratio": dict(cost),
     }
     blocked = [*objections] + [
-        f"Recall of digit {digit} falls by {-100 * fall:.2f} points; allowed: {100 * rule.max_class_drop:.2f}."
-        for digit, fall in enumerate(falls)
+        f"Recall of class {digit} falls by {-100 * fall:.2f} points; allowed: {100 * rule.max_class_drop:.2f}."
+        for digit, fall in zip(classes, falls, strict=True)
         if fall < -rule.max_class_drop
     ]
     if blocked:

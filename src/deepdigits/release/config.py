@@ -4,62 +4,84 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from deepdigits.core.sections import Fraction, PositiveFloat, Section
+from deepdigits.data.config import SHIPPED, PerDataset
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 Margin = Annotated[float, Field(ge=0, le=0.5)]
 
 
 class ClassifierFloor(Section):
-    min_accuracy: Fraction
-    min_class_recall: Fraction
-    max_calibration_error: Fraction
-    min_corrupted_accuracy: Fraction
+    min_accuracy: Fraction | None = None
+    min_class_recall: Fraction | None = None
+    max_calibration_error: Fraction | None = None
+    min_corrupted_accuracy: Fraction | None = None
+    min_balanced_accuracy: Fraction | None = None
+    min_macro_f1: Fraction | None = None
+    min_roc_auc: Fraction | None = None
+    min_average_precision: Fraction | None = None
 
 
 class GanFloor(Section):
-    max_fid_ratio: PositiveFloat
-    min_coverage: Fraction
-    min_diversity: Annotated[float, Field(ge=0)]
-    min_class_accuracy: Fraction
-    min_synthetic_accuracy: Fraction
-    min_novelty: Annotated[float, Field(ge=0)]
+    max_fid_ratio: PositiveFloat | None = None
+    min_coverage: Fraction | None = None
+    min_diversity: Annotated[float, Field(ge=0)] | None = None
+    min_class_accuracy: Fraction | None = None
+    min_synthetic_accuracy: Fraction | None = None
+    min_novelty: Annotated[float, Field(ge=0)] | None = None
 
 
 class DetectorFloor(Section):
-    min_map: Fraction
-    min_map_50: Fraction
-    min_count_accuracy: Fraction
+    min_map: Fraction | None = None
+    min_map_50: Fraction | None = None
+    min_count_accuracy: Fraction | None = None
 
 
 class SegmenterFloor(Section):
-    min_miou: Fraction
-    min_boundary_f1: Fraction
+    min_miou: Fraction | None = None
+    min_boundary_f1: Fraction | None = None
 
 
 class SwapFloor(Section):
-    min_identity: Fraction
-    min_slant_correlation: Correlation
-    min_thickness_correlation: Correlation
-    max_probe: Fraction
+    min_identity: Fraction | None = None
+    min_slant_correlation: Correlation | None = None
+    min_thickness_correlation: Correlation | None = None
+    max_probe: Fraction | None = None
 
 
 class FakesFloor(Section):
-    min_auc: Fraction
-    min_auc_generated: Fraction
-    min_auc_swapped: Fraction
+    min_auc: Fraction | None = None
+    min_auc_generated: Fraction | None = None
+    min_auc_swapped: Fraction | None = None
 
 
 class DatasetGates(Section):
-    cnn: ClassifierFloor
-    rnn: ClassifierFloor
-    gan: GanFloor
-    detector: DetectorFloor
-    segmenter: SegmenterFloor
-    swap: SwapFloor
-    fakes: FakesFloor
+    """The floors of each model. Those of the data that ship are complete; own data may leave out any."""
+
+    cnn: ClassifierFloor = ClassifierFloor()
+    rnn: ClassifierFloor = ClassifierFloor()
+    gan: GanFloor = GanFloor()
+    detector: DetectorFloor = DetectorFloor()
+    segmenter: SegmenterFloor = SegmenterFloor()
+    swap: SwapFloor = SwapFloor()
+    fakes: FakesFloor = FakesFloor()
+
+
+# Floors that only data with uneven classes need.
+OPTIONAL = {"min_balanced_accuracy", "min_macro_f1", "min_roc_auc", "min_average_precision"}
+
+
+def _require_complete(gates: dict[str, DatasetGates]) -> dict[str, DatasetGates]:
+    for name in SHIPPED:
+        for model, floors in gates[name]:
+            if missing := sorted({key for key, value in floors if value is None} - OPTIONAL):
+                raise ValueError(f"{name}.{model} needs {missing[0]}")
+    return gates
+
+
+Gates = Annotated[PerDataset[DatasetGates], AfterValidator(_require_complete)]
 
 
 class Package(Section):

@@ -11,6 +11,11 @@ from deepdigits.tasks.contract import Task
 Gates = Sequence[Mapping[str, Any]]
 
 
+def floors_of(gates: Mapping[str, DatasetGates], dataset: str) -> DatasetGates:
+    """The floors for a dataset; own data may have none."""
+    return gates.get(dataset, DatasetGates())
+
+
 def check_floors(task: Task, measures: Mapping[str, Any], floors: DatasetGates) -> list[dict[str, Any]]:
     """Check a model's measures against its floors.
 
@@ -18,13 +23,14 @@ def check_floors(task: Task, measures: Mapping[str, Any], floors: DatasetGates) 
         measures: the measures on the test data, by name.
 
     Returns:
-        One entry per floor: `model`, `metric`, `value`, `limit`, `rule` (">=" or "<=") and `passed`.
+        One entry per declared floor: `model`, `metric`, `value`, `limit`, `rule` (">=" or "<=") and `passed`.
         A missing or non-numeric measure does not pass.
     """
     limits = getattr(floors, task.name)
     return [
         _check(task.name, metric, sign, measures.get(metric), getattr(limits, floor))
         for floor, (metric, sign) in task.rules.items()
+        if getattr(limits, floor) is not None
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from deepdigits.core.sections import StageParams
-from deepdigits.data.config import Ingest, PerDataset, Validate
+from deepdigits.data.config import Ingest, Validate
 from deepdigits.data.scenes.config import Compose
-from deepdigits.release.config import DatasetGates, Package, Promotion
+from deepdigits.release.config import Gates, Package, Promotion
 from deepdigits.tasks.cnn.config import TrainCnn
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.detector.config import TrainDetector
@@ -35,5 +35,5 @@ class Params(StageParams):
     train_fakes: TrainFakes
     evaluate: Evaluate
     package: Package
-    gates: PerDataset[DatasetGates]
+    gates: Gates
     promotion: Promotion

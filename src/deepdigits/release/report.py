@@ -44,7 +44,7 @@ def report_page(
     """Render report.html.j2.
 
     Args:
-        dataset: mnist or digits.
+        dataset: its name.
         manifest, verdict: those of the data that the models were trained on.
         docs: the folder of the page that shows this verdict, relative to the report.
         gates: the results of `deepdigits.release.floors.check_floors` for all tasks.

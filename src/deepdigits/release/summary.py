@@ -17,7 +17,7 @@ from deepdigits.core.measures import measures_of, weights_file
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import SPLITS
 from deepdigits.release.config import DatasetGates
-from deepdigits.release.floors import check_floors, missed_floors
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.packaged import check_figures, read_packaged
 from deepdigits.release.registry import Registered, register
 from deepdigits.tasks.catalogue import TASKS
@@ -34,7 +34,7 @@ def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[
     Raises:
         UserError: no model has been trained yet, or files are missing, corrupt or do not belong together.
     """
-    floors = gates[read_json(paths.MANIFEST)["name"]]
+    floors = floors_of(gates, read_json(paths.MANIFEST)["name"])
     refused, packaged = {}, []
     for task in _trained():
         validated_manifest(task.data.manifest, task.data.verdict)
@@ -55,18 +55,22 @@ def _trained() -> list[Task]:
     return trained
 
 
-def summary_panel(registered: Sequence[Registered], refused: Refused, profile: str) -> RenderableType:
+def summary_panel(
+    registered: Sequence[Registered], refused: Refused, gates: Mapping[str, DatasetGates], profile: str
+) -> RenderableType:
     """Render the measures of each model next to its registered version, or next to the floors it missed."""
     manifest = read_json(paths.MANIFEST)
+    floors = floors_of(gates, manifest["name"])
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
         table.add_column(heading)
     for item in registered:
         model = item.name.removeprefix(f"{manifest['name']}-")
         aliases = "".join(f" @{alias}" for alias in item.aliases)
-        table.add_row(model, _summary(model), f"{item.name} version {item.version}{aliases}")
-    for model, floors in refused.items():
-        table.add_row(model, _summary(model), Text(f"refused: {'; '.join(floors)}", "red"))
+        declared = "" if check_floors(TASKS[model], {}, floors) else " (floors: not declared)"
+        table.add_row(model, _summary(model), f"{item.name} version {item.version}{aliases}{declared}")
+    for model, missed in refused.items():
+        table.add_row(model, _summary(model), Text(f"refused: {'; '.join(missed)}", "red"))
     counts = ", ".join(f"{manifest['splits'][name]['count']:,} {name}" for name in SPLITS)
     lines: list[RenderableType] = [f"{manifest['title']}: {counts}", "", table, ""]
     pages = {"Report": paths.REPORT, "Data validation": paths.DATA_DOCS / "index.html"}

@@ -15,23 +15,25 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_text
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.ops.git import GitError, environment_without_git, git
+from deepdigits.release.datasets import params_for
 from deepdigits.release.params import Params
 
 METRICS = "reports/metrics/"
 MARK = "deepdigits.release.workspace"  # set in the git configuration of every copy made here
 
 
-def prepare(source: Path, target: Path, profile: str) -> None:
+def prepare(source: Path, target: Path, profile: str, dataset: str | None = None) -> None:
     """Make `target` a clone of `source`, including uncommitted changes, with profiles/PROFILE.yaml over params.yaml.
 
-    The profile `default` changes nothing in params.yaml. An existing `target` is updated and keeps its outputs, so DVC
-    reruns only what changed. Commits made in it are kept on the branch `kept-COMMIT`.
+    With `dataset`, the pipeline runs on the data of datasets/DATASET.yaml. The profile `default` changes nothing more.
+    An existing `target` is updated and keeps its outputs, so DVC reruns only what changed. Commits made in it are kept
+    on the branch `kept-COMMIT`.
 
     Raises:
-        UserError: the profile does not exist or has invalid values, `source` is not a git repository, or `target`
-            exists and was not made by this function.
+        UserError: the profile or the dataset does not exist or has invalid values, `source` is not a git repository, or
+            `target` exists and was not made by this function.
     """
-    params = profile_params(source, profile)
+    params = profile_params(source, profile, dataset)
     source, target = source.resolve(), target.resolve()
     try:
         if not (target / ".git").exists():
@@ -62,14 +64,15 @@ def child_environment() -> dict[str, str]:
     return {**own, "PATH": path, "PYTHONPATH": "src"}
 
 
-def profile_params(source: Path, profile: str) -> str:
-    """params.yaml with the profile's changes, validated, as YAML text."""
+def profile_params(source: Path, profile: str, dataset: str | None = None) -> str:
+    """params.yaml for the dataset, with the profile's changes, validated, as YAML text."""
     path = source / "profiles" / f"{profile}.yaml"
     if profile != "default" and not path.is_file():
         known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
         raise UserError(f"There is no profile {profile!r} ({path} is missing). Profiles: default, {known}.")
     shipped = read_yaml(source / PARAMS_FILE)
-    merged = shipped if profile == "default" else overlay(shipped, read_yaml(path))
+    base = params_for(source, dataset, shipped) if dataset else shipped
+    merged = base if profile == "default" else overlay(base, read_yaml(path))
     check(merged, Params, f"{PARAMS_FILE} with {path}")
     buffer = io.StringIO()
     YAML(typ="safe", pure=True).dump(merged, buffer)

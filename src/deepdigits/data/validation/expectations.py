@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ IMAGE_COLUMNS = (
     *("image", "split", "index", "label", "mean", "std", "ink", "low", "high"),
     *("top", "bottom", "left", "right", "center_row", "center_column", "sha256"),
 )
-ROW_NAMES = {"images": ["image"], "splits": ["split"], "classes": ["split", "label"]}
+ROW_NAMES = {"images": ["image"], "splits": ["split"], "classes": ["split", "label"], "groups": ["group"]}
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ class Verdict:
         return [outcome for outcome in self.outcomes if not outcome.success]
 
 
-def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list[Any]]:
+def expectations(bands: Bands, max_off_center_fraction: float, classes: Sequence[str]) -> dict[str, list[Any]]:
     """The suite for each frame in `deepdigits.data.validation.frame`. Failures are reported by description."""
-    centered = 1 - max_off_center_fraction
+    centered, count = 1 - max_off_center_fraction, len(classes)
+    digits = list(classes) == list("0123456789")
+    one, several = ("digit", "digits") if digits else ("class", "images")
+    all_of = "the ten digits" if digits else f"the {count} classes"
+    alike = "digits" if digits else "classes"
     return {
         "images": [
             gxe.ExpectTableColumnsToMatchSet(
@@ -75,23 +79,32 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
                 column="split", value_set=list(SPLITS), description="every image is in train, validation or test"
             ),
             gxe.ExpectColumnValuesToBeInSet(
-                column="label", value_set=list(range(10)), description="every label is a digit, 0 to 9"
+                column="label",
+                value_set=list(range(count)),
+                description="every label is a digit, 0 to 9" if digits else f"every label is one of {all_of}",
             ),
             gxe.ExpectColumnValuesToBeBetween(
-                column="low", min_value=0, max_value=0, description="every image has background (a pixel of 0)"
+                column="low",
+                min_value=0,
+                max_value=bands.darkest,
+                description=f"every image has background (a pixel of {_at_most(bands.darkest)})",
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="high",
-                min_value=200,
+                min_value=bands.brightest,
                 max_value=255,
-                description="every image has full ink (a pixel of 200 or more)",
+                description=f"every image has full ink (a pixel of {bands.brightest} or more)",
             ),
             _within("mean", bands.image_mean, "no image is blank or saturated (mean pixel)"),
             gxe.ExpectColumnValuesToBeBetween(
-                column="std", min_value=10, description="every image has contrast (pixel deviation of 10 or more)"
+                column="std",
+                min_value=bands.contrast,
+                description=f"every image has contrast (pixel deviation of {bands.contrast:g} or more)",
             ),
-            _within("center_row", bands.center, "digits are centred vertically (centre of mass)", mostly=centered),
-            _within("center_column", bands.center, "digits are centred horizontally (centre of mass)", mostly=centered),
+            _within("center_row", bands.center, f"{several} are centred vertically (centre of mass)", mostly=centered),
+            _within(
+                "center_column", bands.center, f"{several} are centred horizontally (centre of mass)", mostly=centered
+            ),
             gxe.ExpectColumnValuesToBeUnique(
                 column="sha256", description="no image appears twice, within or across splits"
             ),
@@ -110,21 +123,36 @@ def expectations(bands: Bands, max_off_center_fraction: float) -> dict[str, list
             ),
         ],
         "classes": [
-            gxe.ExpectTableRowCountToEqual(value=30, description="every split has a row for each of the ten digits"),
-            gxe.ExpectColumnValuesToBeBetween(column="count", min_value=1, description="every digit is in every split"),
-            _within("share", bands.class_share, "classes are balanced (share of each digit in its split)"),
+            gxe.ExpectTableRowCountToEqual(value=3 * count, description=f"every split has a row for each of {all_of}"),
+            gxe.ExpectColumnValuesToBeBetween(
+                column="count", min_value=1, description=f"every {one} is in every split"
+            ),
+            _within("share", bands.class_share, f"classes are balanced (share of each {one} in its split)"),
             gxe.ExpectColumnValuesToBeBetween(
                 column="shift",
                 max_value=bands.max_class_shift,
-                description="each digit looks the same in all splits (mean image against train's)",
+                description=f"each {one} looks the same in all splits (mean image against train's)",
             ),
             gxe.ExpectColumnValuesToBeBetween(
                 column="separation",
                 min_value=bands.min_class_separation,
-                description="digits look different from one another (mean images within a split)",
+                description=f"{alike} look different from one another (mean images within a split)",
             ),
         ],
     }
+
+
+def _at_most(value: int) -> str:
+    return f"{value} or less" if value else "0"
+
+
+def group_expectations() -> list[Any]:
+    """The suite for the frame of groups, which only some data have."""
+    return [
+        gxe.ExpectColumnValuesToBeBetween(
+            column="splits", max_value=1, description="no group, such as a speaker or a patient, is in two splits"
+        )
+    ]
 
 
 def check(

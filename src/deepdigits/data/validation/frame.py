@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -79,42 +79,49 @@ def split_frame(
     return frame.drop(columns="square").reset_index()
 
 
-def class_frame(splits: Mapping[str, Split]) -> pd.DataFrame:
-    """Build a frame with one row per split and digit, including digits without images.
+def class_frame(splits: Mapping[str, Split], classes: int) -> pd.DataFrame:
+    """Build a frame with one row per split and class, including classes without images.
 
     Columns: `split`, `label`, `count`, `share` (of the split), `shift` and `separation`. The last two are
     root-mean-square pixel differences, 0 to 255, between the class's mean image and another one: for `shift`, that of
     the same class in train; for `separation`, that of the most similar other class in the same split. A class without
     images has shift 255 and separation 0.
     """
-    means = {name: _class_means(split) for name, split in splits.items()}
+    means = {name: _class_means(split, classes) for name, split in splits.items()}
     rows = []
     for name, split in splits.items():
-        counts = np.bincount(split.labels, minlength=10)[:10]
+        counts = np.bincount(split.labels, minlength=classes)[:classes]
         distances = np.sqrt(((means[name][:, None] - means[name][None]) ** 2).mean(axis=2))
         np.fill_diagonal(distances, np.inf)
         shift = np.sqrt(((means[name] - means["train"]) ** 2).mean(axis=1))
-        for digit in range(10):
-            present = counts[digit] > 0 and np.isfinite(shift[digit])
-            separation = np.nanmin(distances[digit]) if present else 0.0
+        for label in range(classes):
+            present = counts[label] > 0 and np.isfinite(shift[label])
+            separation = np.nanmin(distances[label]) if present else 0.0
             rows.append(
                 {
                     "split": name,
-                    "label": digit,
-                    "count": int(counts[digit]),
-                    "share": counts[digit] / max(1, len(split)),
-                    "shift": float(shift[digit]) if present else 255.0,
+                    "label": label,
+                    "count": int(counts[label]),
+                    "share": counts[label] / max(1, len(split)),
+                    "shift": float(shift[label]) if present else 255.0,
                     "separation": float(separation),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _class_means(split: Split) -> np.ndarray:
-    """Mean image per digit, `(10, 784)`; NaN for a digit without images."""
-    means = np.full((10, 784), np.nan)
-    for digit in range(10):
-        chosen = split.images[split.labels == digit]
+def group_frame(groups: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Build a frame with one row per group, given the groups of each split: `group`, and in how many `splits` it is."""
+    named = [group for members in groups.values() for group in members]
+    names, counts = np.unique(named, return_counts=True)
+    return pd.DataFrame({"group": names, "splits": counts})
+
+
+def _class_means(split: Split, classes: int) -> np.ndarray:
+    """Mean image per class, `(classes, 784)`; NaN for a class without images."""
+    means = np.full((classes, 784), np.nan)
+    for label in range(classes):
+        chosen = split.images[split.labels == label]
         if len(chosen):
-            means[digit] = chosen.reshape(len(chosen), 784).mean(axis=0, dtype=np.float64)
+            means[label] = chosen.reshape(len(chosen), 784).mean(axis=0, dtype=np.float64)
     return means

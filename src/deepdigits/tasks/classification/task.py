@@ -106,6 +106,10 @@ RULES = {
     "min_class_recall": ("min_class_recall", +1),
     "max_calibration_error": ("ece", -1),
     "min_corrupted_accuracy": ("corrupted_mean", +1),
+    "min_balanced_accuracy": ("balanced_accuracy", +1),
+    "min_macro_f1": ("macro_f1", +1),
+    "min_roc_auc": ("roc_auc", +1),
+    "min_average_precision": ("average_precision", +1),
 }
 INTERFACE = Interface(
     classifier.__file__,

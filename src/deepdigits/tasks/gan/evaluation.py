@@ -52,7 +52,7 @@ def evaluate(generator: Generator, figures: Path, config: Evaluate) -> dict[str,
     fake = Split(draw(real.labels, config.seed), real.labels)
     _save_figures(generator, real, fake.images, figures, config.seed)
     in_real, in_other, in_fake = (features(cnn, split.images) for split in (real, other, fake))
-    trained_on_fake = classifier_of_generated(draw, config.synthetic)
+    trained_on_fake = classifier_of_generated(draw, config.synthetic, generator.classes)
     return {
         "samples": len(real),
         **feature_measures(in_real, in_other, in_fake, config.neighbours),

@@ -28,7 +28,7 @@ class Ensemble(nn.Module):
         return torch.stack([network(images).softmax(dim=1) for network in self.networks]).mean(dim=0).log()
 
 
-def classifier_of_generated(draw: Draw, config: Synthetic) -> nn.Module:
+def classifier_of_generated(draw: Draw, config: Synthetic, classes: int) -> nn.Module:
     """Train an ensemble of CNNs only on generated images.
 
     Its accuracy on real images is the classification accuracy score (Ravuri and Vinyals, 2019, arXiv:1905.10887).
@@ -36,6 +36,8 @@ def classifier_of_generated(draw: Draw, config: Synthetic) -> nn.Module:
     A single CNN would be too noisy, because the result of one short training depends on luck: for the same generator,
     changing only the seed moves a single CNN's score by more than most generators differ.
     """
+    net = config.net.model_copy(update={"classes": classes})
+    config = config.model_copy(update={"net": net})
     seeds = range(config.fit.seed, config.fit.seed + 10 * config.networks, 10)
     return Ensemble(_trained_on_generated(draw, config, seed) for seed in seeds)
 

@@ -1,0 +1,173 @@
+"""datasets/NAME.yaml: data of one's own, described once, and turned into params for the pipeline."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+from ruamel.yaml import YAML
+
+from deepdigits.core.errors import UserError
+from deepdigits.core.loading import check, overlay, read_yaml
+from deepdigits.core.sections import Section
+from deepdigits.data.config import SHIPPED, Bands, Counts, Kind, Splitting
+from deepdigits.data.digits.splits import Split
+from deepdigits.data.own.labelled import Labelled, bright
+from deepdigits.data.validation.frame import class_frame, image_frame
+from deepdigits.data.validation.neighbours import label_disagreement
+from deepdigits.release.config import DatasetGates
+
+FOLDER = Path("datasets")
+# How far a band reaches beyond what was measured, as a share of the distance or of the value itself.
+MARGIN = 0.25
+
+
+class Dataset(Section):
+    """The contents of datasets/NAME.yaml.
+
+    Attributes:
+        source, licence: where the data come from, and what one may do with them.
+        path, sha256, kind, ink, classes, split, images, without: see `deepdigits.data.config.Own`.
+        bands: the normal ranges, which `validate` checks.
+        floors: by model; a model without floors is packaged whatever its figures are, and the summary says so.
+        params: changes to params.yaml for these data.
+    """
+
+    title: str
+    source: str
+    licence: str
+    kind: Kind
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    ink: Literal["bright", "dark"]
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
+    split: Splitting
+    images: Counts
+    without: tuple[str, ...] = ()
+    bands: Bands
+    floors: DatasetGates = DatasetGates()
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+def read_dataset(root: Path, name: str) -> Dataset:
+    """Read datasets/NAME.yaml.
+
+    Raises:
+        UserError: the file is missing or invalid.
+    """
+    path = root / FOLDER / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml"))) or "none"
+        raise UserError(
+            f"{path} is missing. Datasets: {known}. To describe a new one: deepdigits dataset add {name} --from PATH"
+        )
+    return check(read_yaml(path), Dataset, str(path))
+
+
+def params_for(root: Path, name: str, params: dict[str, Any]) -> dict[str, Any]:
+    """params.yaml for the data of datasets/NAME.yaml.
+
+    Raises:
+        UserError: see `read_dataset`; or the name is one of the data that ship.
+    """
+    if name in SHIPPED:
+        raise UserError(f"{name} ships with the pipeline: run make repro without DATASET.")
+    found = read_dataset(root, name)
+    given = read_yaml(root / FOLDER / f"{name}.yaml")
+    keys = ("title", "source", "kind", "sha256", "ink", "classes", "split", "images", "without")
+    own = {key: given[key] for key in keys if key in given}
+    path = str((root / Path(found.path).expanduser()).resolve())
+    return overlay(
+        params,
+        {
+            "ingest": {"own": {"name": name, "path": path, **own}},
+            "validate": {"bands": {name: given["bands"]}},
+            "gates": {name: given.get("floors", {})},
+            **_changes(found.params),
+        },
+    )
+
+
+def _changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    reserved = {"ingest", "validate", "gates", "profile"} & set(changes)
+    if reserved:
+        raise UserError(f"params of a dataset cannot change {sorted(reserved)[0]}; use the dataset's own keys.")
+    return dict(changes)
+
+
+def draft(
+    name: str, path: Path, kind: Kind, ink: Literal["bright", "dark"], sha256: str, data: Labelled, split: Splitting,
+    rows: Mapping[str, np.ndarray], without: Sequence[str],
+) -> str:  # fmt: skip
+    """The text of a new datasets/NAME.yaml, with bands around what the training split measures."""
+    splits = {part: bright(data.take(chosen), ink) for part, chosen in rows.items()}
+    facts = {
+        "title": name.capitalize(),
+        "source": str(path),
+        "licence": "unknown",
+        "kind": kind,
+        "path": str(path),
+        "sha256": sha256,
+        "ink": ink,
+        "classes": list(data.classes),
+        "split": split.model_dump(exclude_none=True, exclude_defaults=True)
+        | {"validation": split.validation, "test": split.test, "seed": split.seed},
+        "images": {part: len(chosen) for part, chosen in rows.items()},
+        **({"without": list(without)} if without else {}),
+        "bands": measured_bands(splits, len(data.classes)),
+        "floors": {},
+        "params": {},
+    }
+    buffer = io.StringIO()
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = None, False  # type: ignore[assignment]
+    yaml.dump(facts, buffer)
+    return HEADER.format(name=name) + buffer.getvalue()
+
+
+HEADER = """# Drafted by `deepdigits dataset add {name}`. Correct title, source, licence, classes and bands.
+# Floors are optional, e.g. floors: {{cnn: {{min_accuracy: 0.9}}}}; params are changes to params.yaml.
+# Then run: make repro DATASET={name}
+"""
+
+
+def measured_bands(splits: Mapping[str, Split], classes: int) -> dict[str, Any]:
+    """Bands that the given splits meet, with a margin, rounded for a reader."""
+    images = image_frame(splits)
+    by_class = class_frame(splits, classes)
+    by_split = images.groupby("split")
+    squares = (images["std"] ** 2 + images["mean"] ** 2).groupby(images["split"]).mean()
+    deviation = np.sqrt(squares - by_split["mean"].mean() ** 2)
+    centres = np.concatenate([images["center_row"], images["center_column"]])
+    return {
+        "pixel_mean": _band(by_split["mean"].mean(), 0, 255),
+        "pixel_std": _band(deviation, 0, 255),
+        "ink_fraction": _band(by_split["ink"].mean(), 0, 1),
+        "image_mean": _band(images["mean"], -1, 256),
+        "center": _band(np.quantile(centres, (0.0005, 0.9995)), -1.5, 28),
+        "class_share": _band(by_class["share"], 0, 1),
+        "max_class_shift": _above(by_class["shift"].max()),
+        "min_class_separation": _below(by_class["separation"].min()),
+        "max_label_disagreement": min(1.0, _above(max(label_disagreement(splits).values()) + 0.02)),
+        "darkest": int(min(255, images["low"].max() * (1 + MARGIN))),
+        "brightest": int(images["high"].min() * (1 - MARGIN)),
+        "contrast": _below(images["std"].min()),
+    }
+
+
+def _band(values: Any, least: float, most: float) -> dict[str, float]:
+    low, high = float(np.min(values)), float(np.max(values))
+    room = max(MARGIN * (high - low), 0.05 * abs(high), 0.01)
+    return {"low": round(max(least, low - room), 3), "high": round(min(most, high + room), 3)}
+
+
+def _above(value: float) -> float:
+    return round(float(value) * (1 + MARGIN) + 0.001, 3)
+
+
+def _below(value: float) -> float:
+    return round(max(0.001, float(value) * (1 - MARGIN)), 3)
