@@ -91,7 +91,7 @@ def _helpers(count: int) -> Iterator[None]:
 
     on_nodes = bool(os.environ.get(NODES))
     elsewhere = on_nodes or on_ray()
-    host = socket.gethostbyname(socket.gethostname()) if elsewhere else "127.0.0.1"
+    host = socket.gethostname() if elsewhere else "127.0.0.1"  # a name, which each node resolves in its own way
     listen = "0.0.0.0" if elsewhere else host
     store = TCPStore(listen, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
     environment = {**os.environ, STORE: f"{host}:{store.port}:{count}"}
