@@ -104,8 +104,8 @@ def test_a_trial_sees_no_test_data(stage: str, tmp_path: Path) -> None:
     seen = list(trial.glob("data/*/*"))
     assert {path.stem for path in seen if path.suffix == ".npz"} == {"train", "validation"}
     assert read_yaml(trial / "params.yaml")["compute"]["threads"] == 1
-    (root / "src/deepdigits/core/files.py").write_text("changed after the sweep began")
-    assert "changed" not in (trial / "src/deepdigits/core/files.py").read_text()
+    (root / "src/deepdigits/core/files.py").write_text("# AFTER THE SWEEP BEGAN")
+    assert "AFTER THE SWEEP" not in (trial / "src/deepdigits/core/files.py").read_text()
 
 
 @pytest.fixture
