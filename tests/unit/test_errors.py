@@ -75,7 +75,7 @@ def test_a_system_failure_is_reported_in_one_message(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(exit, "_module_run", lambda: module)
+    monkeypatch.setattr(exit, "module_run", lambda: module)
     monkeypatch.delenv("DVC_STAGE", raising=False)
     with pytest.raises(SystemExit) as ended:
         exits_cleanly(fail)()
@@ -89,7 +89,7 @@ def test_a_system_failure_is_reported_in_one_message(
 def test_a_stage_run_by_dvc_says_how_to_restore_what_dvc_removed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exit, "_module_run", lambda: "pipelines.train_cnn")
+    monkeypatch.setattr(exit, "module_run", lambda: "pipelines.train_cnn")
     monkeypatch.setenv("DVC_STAGE", "train_cnn")
 
     def message_on(error: BaseException) -> str:
@@ -105,7 +105,7 @@ def test_a_stage_run_by_dvc_says_how_to_restore_what_dvc_removed(
         message = message_on(error)
         assert "dvc checkout train_cnn; to restore its metrics, run: git checkout reports/metrics" in message
         assert "train_cnn stopped" in message
-    monkeypatch.setattr(exit, "_module_run", lambda: "deepdigits")
+    monkeypatch.setattr(exit, "module_run", lambda: "deepdigits")
     monkeypatch.delenv("DVC_STAGE")
     assert "dvc" not in message_on(Terminated())
 

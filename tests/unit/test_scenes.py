@@ -79,7 +79,7 @@ def test_a_scene_does_not_depend_on_the_scenes_drawn_with_it(
 
 def test_scenes_have_the_same_bytes_on_every_processor(scenes: dict[str, Scenes]) -> None:
     """The hash is from an AMD EPYC. When PyTorch rotated the digits, scenes had other bytes there than on a Xeon."""
-    origin = dict.fromkeys(("name", "title", "source", "sha256"), "digits")
+    origin = {**dict.fromkeys(("name", "title", "source", "sha256"), "digits"), "classes": list("0123456789")}
     content = describe_scenes(origin, scenes)["sha256"]
     assert content == "fea6b1ffeb7f05541c18f03f2c78587784c55418ac100e8248f830efeb29e0aa"
 
@@ -136,7 +136,7 @@ def test_scenes_round_trip_through_files_and_errors_say_what_to_run(scenes: dict
 
 
 def test_the_manifest_hash_depends_on_the_content(scenes: dict[str, Scenes]) -> None:
-    manifest = {"name": "digits", "title": "digits", "source": "here", "sha256": "0"}
+    manifest = {"name": "digits", "title": "digits", "source": "here", "sha256": "0", "classes": list("0123456789")}
     described = describe_scenes(manifest, scenes)
     boxes = scenes["test"].boxes.copy()
     boxes[0, 0] += 1

@@ -47,7 +47,7 @@ def test_a_classifier_trained_on_good_samples_reads_real_digits(digits: tuple[Sp
     config = shipped.model_copy(
         update={"networks": 2, "images": 1200, "net": CnnNet(widths=(8, 8, 16, 16, 32)), "fit": fit}
     )
-    network = classifier_of_generated(partial(draw_images, Copying(train)), config)
+    network = classifier_of_generated(partial(draw_images, Copying(train)), config, 10)
     assert (probabilities(network, test.images).argmax(axis=1) == test.labels).mean() > 0.8
 
 
