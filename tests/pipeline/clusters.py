@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,14 +31,14 @@ class RayCluster:
 @contextlib.contextmanager
 def ray_cluster(folder: Path) -> Iterator[RayCluster]:
     """Run a head and a second node, each with two CPUs, that share a token."""
-    port = free_port()
+    port, sockets = free_port(), tempfile.mkdtemp(prefix="ray-")  # the path of a socket may have 107 bytes
     env = {
         **os.environ,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    env |= {"RAY_ADDRESS": "", "RAY_TMPDIR": str(folder)}
+    env |= {"RAY_ADDRESS": "", "RAY_TMPDIR": sockets}
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     head = [*ray, "start", "--head", "--port", str(port), "--num-cpus", "2", "--include-dashboard", "false", "--block"]
     second = [*ray, "start", "--address", f"127.0.0.1:{port}", "--num-cpus", "2", "--block"]
@@ -48,7 +49,7 @@ def ray_cluster(folder: Path) -> Iterator[RayCluster]:
             processes.append(
                 subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
             )
-            _await_nodes(ray, env, port, len(processes), folder)
+            _await_nodes(ray, env, port, processes, folder)
         driver = {key: env[key] for key in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED")}
         yield RayCluster({**driver, "RAY_ADDRESS": f"127.0.0.1:{port}", "ENGINE": "ray"}, processes[1])
     finally:
@@ -61,15 +62,19 @@ def ray_cluster(folder: Path) -> Iterator[RayCluster]:
                 process.wait(20)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
+        shutil.rmtree(sockets, ignore_errors=True)
 
 
-def _await_nodes(ray: list[str], env: dict[str, str], port: int, count: int, folder: Path) -> None:
+def _await_nodes(
+    ray: list[str], env: dict[str, str], port: int, processes: list[subprocess.Popen[bytes]], folder: Path
+) -> None:
     deadline = time.monotonic() + 180
     status = [*ray, "status", "--address", f"127.0.0.1:{port}"]
     while True:
         found = subprocess.run(status, env=env, capture_output=True, text=True, check=False).stdout
-        if f"/{2.0 * count} CPU" in found:
+        if f"/{2.0 * len(processes)} CPU" in found:
             return
+        assert processes[-1].poll() is None, (folder / "ray.log").read_text()
         assert time.monotonic() < deadline, f"the nodes did not start:\n{found}\n{(folder / 'ray.log').read_text()}"
         time.sleep(1)
 

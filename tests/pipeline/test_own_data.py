@@ -69,7 +69,7 @@ def test_its_versions_are_promoted_under_its_name(shapes: Workspace) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     client = MlflowClient(f"sqlite:///{shapes.root}/mlruns/mlflow.db")
     assert {model.name for model in client.search_registered_models()} == {"shapes-cnn", "shapes-rnn", "shapes-gan"}
-    assert client.get_model_version_by_alias("shapes-cnn", "champion").version == "1"
+    assert client.get_model_version_by_alias("shapes-cnn", "champion").version == 1
 
 
 def test_changed_data_are_refused_with_the_command_that_shows_the_change(shapes: Workspace) -> None:

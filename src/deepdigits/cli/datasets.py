@@ -64,7 +64,7 @@ def add(
         )
     absolute = source.expanduser().resolve()
     write_text(path, draft(name, absolute, known, ink, source_sha256(absolute), data, split, rows, without or []))  # type: ignore[arg-type]
-    console.print(f"Wrote {path}. Read and correct it, then run: make repro DATASET={name}")
+    console.print(f"Wrote {path}. Read and correct it, then run: make repro DATASET={name}", soft_wrap=True)
 
 
 @datasets.command()

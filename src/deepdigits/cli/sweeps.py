@@ -48,4 +48,5 @@ def sweep(
     finished = run_sweep(plan, lambda text: console.print(text, markup=False))
     console.print(table(finished.study, found))
     path = conclude(plan, finished, open_store())
-    console.print(f"The best parameters are in {path}. To train with them, run: make repro PROFILE={name}")
+    advice = f"The best parameters are in {path}. To train with them, run: make repro PROFILE={name}"
+    console.print(advice, soft_wrap=True)

@@ -32,8 +32,9 @@ def exits_cleanly(main: Callable[[], None]) -> Callable[[], None]:
     @functools.wraps(main)
     def run() -> None:
         signal.signal(signal.SIGTERM, _raise_terminated)
-        # Lightning notices SLURM's commands and advises to use them, whether or not they are wanted.
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        # Lightning advises to start it by srun where that exists, and to let it average what is the same everywhere.
+        for advice in ("The `srun` command is available", "It is recommended to use `self.log"):
+            warnings.filterwarnings("ignore", message=advice)
         gc.freeze()  # imported objects live until exit, where scanning them would take a second and a half
         name = module_run()
         stage = name.startswith("pipelines.")
