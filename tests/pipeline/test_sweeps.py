@@ -35,7 +35,7 @@ def test_a_killed_sweep_goes_on_and_its_winner_trains_to_the_same_bytes(sweeping
     root = sweeping.root
     command = ["deepdigits", "sweep", "train_cnn", "--space", "space.yaml", "--name", "quick"]
     command += ["--trials", str(TRIALS), "--jobs", "2"]
-    checkpoint = "build/sweeps/quick/trial-000/.cache/training/train_cnn/*/last.ckpt"
+    checkpoint = "build/sweeps/quick/trial-*/.cache/training/train_cnn/*/last.ckpt"
     code, log = run_and_signal(command, root, sweeping.environment, checkpoint, signal.SIGKILL)
     assert code == -signal.SIGKILL, log
     done = sweeping.run(*command)
@@ -52,8 +52,7 @@ def test_a_killed_sweep_goes_on_and_its_winner_trains_to_the_same_bytes(sweeping
     ended = {run.data.tags["sweep.trial"] for run in children if run.info.status in ("FINISHED", "KILLED")}
     assert ended == {str(number) for number in range(TRIALS)}
     assert not [run for run in children if run.info.status == "RUNNING"]
-    resumed = [run for run in children if run.data.tags["sweep.trial"] == "0"]
-    assert len(resumed) == 2, "the killed trial, and the same one resumed"
+    assert len(children) > TRIALS, "a trial that was killed has one run, and another one for its resumption"
 
     number = int(parent.data.tags["sweep.best"])
     trial = root / f"build/sweeps/quick/trial-{number:03d}"

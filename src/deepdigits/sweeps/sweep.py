@@ -133,9 +133,11 @@ class _Sweep:
 
     def _report_epochs(self, trial: Trial) -> bool:
         """Report what is new to Optuna; return whether the trial should be stopped."""
-        proposed = optuna.Trial(self.study, self.study.trials[trial.number]._trial_id)
+        known = self.study.trials[trial.number]
+        proposed = optuna.Trial(self.study, known._trial_id)
         for step, value in trial.epochs(self.client, self.experiment, self.plan.space.objective):
-            proposed.report(value, step)
+            if step not in known.intermediate_values:  # of a trial that resumed
+                proposed.report(value, step)
             if proposed.should_prune():
                 return True
         return False
