@@ -59,8 +59,8 @@ def test_a_killed_sweep_goes_on_and_its_winner_trains_to_the_same_bytes(sweeping
     assert parent.data.metrics["best/val/loss"] == pytest.approx(
         read_json(trial / "reports/metrics/train_cnn.json")["cnn.val.loss"]
     )
+    winner = overlay(read_yaml(root / "params.yaml"), read_yaml(root / "profiles/quick.yaml"))
     with (root / "params.yaml").open("w") as file:
-        winner = overlay(read_yaml(root / "params.yaml"), read_yaml(root / "profiles/quick.yaml"))
         YAML(typ="safe", pure=True).dump({**winner, "profile": "smoke"}, file)
     trained = sweeping.run("dvc", "repro", "--single-item", "train_cnn")
     assert trained.returncode == 0, trained.stderr
