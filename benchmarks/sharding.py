@@ -33,7 +33,6 @@ from deepdigits.training.processes import place
 
 NAMES = ("cnn", "rnn", "segmenter")
 WARM_UP, STEPS = 10, 40
-MOST = 8  # processes
 
 
 class Clock(Callback):
@@ -56,7 +55,7 @@ def main() -> None:
         train_shared()
         return
     cores = os.cpu_count() or 1
-    counts = [count for count in (1, 2, 4, 8) if count <= min(cores, MOST)]
+    counts = [count for count in (1, 2, 4, 8) if count <= cores]
     rows = []
     for name in NAMES:
         alone = images_per_second(name, 1, counts[-1])

@@ -82,8 +82,8 @@ def check(name: Annotated[str, typer.Argument(help="The NAME of datasets/NAME.ya
     rows, found = rows_of(data, described.split), examine(data)
     show(data, found, rows)
     changed = list(found.errors)
-    if source_sha256(source) != described.sha256:
-        changed.append(f"the content has changed: sha256 is {source_sha256(source)}, described is {described.sha256}")
+    if (content := source_sha256(source)) != described.sha256:
+        changed.append(f"the content has changed: sha256 is {content}, described is {described.sha256}")
     if len(data.classes) != len(described.classes):
         changed.append(f"there are {len(data.classes)} classes, described are {len(described.classes)}")
     for split, count in described.images.model_dump().items():

@@ -185,9 +185,7 @@ def _errors_left_to_the_first() -> Iterator[None]:
 
     try:
         yield
-    except UserError:
-        sys.exit(1)
-    except distributed.DistError:
+    except (UserError, distributed.DistError):
         sys.exit(1)
     except RuntimeError as error:
         if "gloo" in str(error).lower():

@@ -10,7 +10,7 @@ from optuna import Trial
 from pydantic import Field, model_validator
 
 from deepdigits.core.errors import UserError
-from deepdigits.core.loading import check, overlay, read_yaml
+from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.core.sections import Section
 from deepdigits.ops.pipeline import find_stage
 from deepdigits.release.params import Params
@@ -83,7 +83,7 @@ def read_space(path: Path, stage: str, root: Path) -> Space:
         known = ", ".join(sorted(str(found) for found in (root / SPACES).glob("*.yaml")))
         raise UserError(f"{path} is missing, which would say what to vary. Pass one with SPACE=; there are: {known}")
     space = check(read_yaml(path), Space, str(path))
-    params, read = read_yaml(root / "params.yaml"), find_stage(root, stage).params
+    params, read = read_yaml(root / PARAMS_FILE), find_stage(root, stage).params
     for key, item in space.space.items():
         if not any(key == one or key.startswith(f"{one}.") for one in read):
             raise UserError(f"{path}: {stage} does not read {key}. It reads {', '.join(read)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
@@ -51,19 +51,18 @@ class Plan:
     trials: int
     jobs: int
     seed: int = 0
-    folder: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path("build/sweeps") / self.name)
+    @property
+    def folder(self) -> Path:
+        return Path("build/sweeps") / self.name
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The study, the run that is the parent of the trials' runs, and its experiment."""
+    """The study, and the run that is the parent of the trials' runs."""
 
     study: optuna.Study
     parent: str
-    experiment: str
 
 
 def run_sweep(plan: Plan, report: Report) -> Finished:
@@ -100,7 +99,7 @@ class _Sweep:
         except BaseException as error:
             self._stop_all("KILLED" if isinstance(error, KeyboardInterrupt | Terminated) else "FAILED")
             raise
-        return Finished(self.study, self.parent, self.experiment)
+        return Finished(self.study, self.parent)
 
     def _ask(self) -> int:
         proposed = self.study.ask()
