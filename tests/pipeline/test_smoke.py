@@ -296,12 +296,13 @@ def test_reverting_a_parameter_restores_outputs_without_retraining(moved: Worksp
     """DVC's run cache restores outputs, registry and summary as they were, with no duplicates."""
     hashes, fakes = output_hashes(moved.root), [version.version for version in versions(moved, "fakes")]
     target = f"{HANDWRITING}:package@fakes"
-    moved.edit_params("seed: 10, steps_per_epoch: 40", "seed: 11, steps_per_epoch: 40")
+    seed = read_yaml(moved.root / "params.yaml")["train_fakes"]["fit"]["seed"]
+    moved.edit_params(f"seed: {seed}, steps_per_epoch: 40", f"seed: {seed + 1}, steps_per_epoch: 40")
     done = moved.run("dvc", "repro", target)
     assert done.returncode == 0, done.stderr
     assert output_hashes(moved.root) != hashes
     assert len(versions(moved, "fakes")) == len(fakes) + 1
-    moved.edit_params("seed: 11, steps_per_epoch: 40", "seed: 10, steps_per_epoch: 40")
+    moved.edit_params(f"seed: {seed + 1}, steps_per_epoch: 40", f"seed: {seed}, steps_per_epoch: 40")
     trainings = sum(run.info.run_name == "train_fakes" for run in runs(moved))
     reverted = moved.run("dvc", "repro", target, f"{HANDWRITING}:report_handwriting")
     assert reverted.returncode == 0, reverted.stderr
