@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from playwright.sync_api import Error, Page, sync_playwright
 from deepdigits.core.files import read_json
 from deepdigits.serving.champions import KINDS
 from tests.pipeline.conftest import Workspace
-from tests.pipeline.servers import free_port, wait_for
+from tests.pipeline.servers import chromium_path, free_port, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +73,6 @@ def test_champions_reproduce_the_answers_of_pytorch(
         (result,) = post(f"{url}/v1/classify?model={kind}", {"images": golden["in_images"].tolist()})["results"]
         probabilities = [answer["probabilities"] for answer in result["answers"]]
         assert np.abs(np.array(probabilities) - golden["out_probabilities"]).max() < 1e-5
-
-
-def chromium_path() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
 
 
 @pytest.fixture
@@ -177,8 +171,8 @@ def test_a_drawing_is_converted_to_all_ten_digits(page: Page) -> None:
 
 
 def test_a_digit_is_drawn_on_request(page: Page) -> None:
-    page.get_by_role("button", name="Draw the digit 3").click()
-    picture = page.get_by_alt_text("Ten generated images of the digit 3")
+    page.get_by_role("button", name="Draw 3", exact=True).click()
+    picture = page.get_by_alt_text("Ten generated images: 3")
     picture.wait_for(timeout=10_000)
     assert picture.evaluate("image => image.complete && image.naturalWidth") == 280
 

@@ -37,6 +37,7 @@ def test_classify_returns_what_the_network_predicts(client: TestClient, served: 
         assert result["version"] == 3
         assert np.allclose([answer["probabilities"] for answer in result["answers"]], expected, atol=1e-6)
         assert [answer["label"] for answer in result["answers"]] == expected.argmax(axis=1).tolist()
+        assert [answer["class_name"] for answer in result["answers"]] == [str(row.argmax()) for row in expected]
 
 
 def test_28_by_28_uploads_are_used_as_is(client: TestClient) -> None:
@@ -149,7 +150,7 @@ def test_boxes_are_in_pixels_of_the_uploaded_picture() -> None:
         ("/v1/classify?model=gan", {"images": [[[0] * 28] * 28]}, 422, "query.model: Input should be 'cnn'"),
         ("/v1/detect", {"images": [[[0] * 28] * 28]}, 422, "images.0.0: List should have at least 84"),
         ("/v1/segment", {"images": [[[0] * 84] * 84] * 33}, 422, "at most 32"),
-        ("/v1/generate", {"digits": [10]}, 422, "digits.0: Input should be less than or equal to 9"),
+        ("/v1/generate", {"digits": [10]}, 422, "digits.0: there is no class 10; labels are 0 to 9"),
         ("/v1/generate", {"digits": [1], "seeds": [-1]}, 422, "seeds.0"),
         ("/v1/generate", {"digits": [1], "seeds": [1, 2]}, 422, "2 seeds for 1 digits"),
         ("/v1/generate?format=gif", {"digits": [1]}, 422, "query.format"),

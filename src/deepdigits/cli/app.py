@@ -89,7 +89,7 @@ def ui(port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this ma
 def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on this machine.")] = 8000,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 means all.")] = "127.0.0.1",
-    dataset: Annotated[str | None, typer.Option(help="Whose champions: mnist or digits.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Whose champions, e.g. mnist; docs/own-data.md.")] = None,
     threads: Annotated[
         int | None, typer.Option(min=1, max=256, help="Threads per network; by default one per core.")
     ] = None,

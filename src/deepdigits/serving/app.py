@@ -41,7 +41,7 @@ from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import LOCAL, Bodies, Hosts
 from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.problems import Problem, add_problem_handlers, documented
-from deepdigits.serving.reading import JSON, media_type, parse_generate, parse_json, read_images
+from deepdigits.serving.reading import FORM, JSON, media_type, parse_generate, parse_json, read_images
 from deepdigits.serving.scenes import add_scene_routes
 from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
@@ -95,8 +95,9 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: 
         request: Request,
         model: Annotated[Reader, Query(description="The classifier to use; all runs each of them.")] = "cnn",
     ) -> Response:
-        """Classify digits sent as JSON images, or as PNG or JPEG pictures of any size."""
+        """Classify images sent as JSON or, if they show digits, as PNG or JPEG pictures of any size."""
         content_type = request.headers.get("content-type", "")
+        _refuse_uploads_unlike_digits(watch, content_type)
         return await _read(watch, telemetry, await work.read(read_images, content_type, await request.body()), model)
 
     @app.post("/v1/generate", responses=refusals, response_model=GenerateAnswer)
@@ -104,10 +105,10 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: 
         request: Request,
         format: Annotated[Literal["json", "png"], Query(description="png: one sheet, ten images per row.")] = "json",
     ) -> Response:
-        """Draw digits. The same digit and seed always produce the same image."""
+        """Draw images of classes, such as digits. The same label and seed always produce the same image."""
         media_type(request.headers.get("content-type", ""), (JSON,))
-        digits, seeds = await work.read(parse_generate, await request.body())
         served = watch.serving("gan")
+        digits, seeds = await work.read(parse_generate, await request.body(), len(served.classes))
         telemetry.images.labels(served.name).inc(len(digits))
         return await work.run(_draw_digits, served, digits, seeds, format)
 
@@ -182,8 +183,26 @@ async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, 
 
 async def _read_by(served: Served, images: np.ndarray) -> Reading:
     found = await cast(MicroBatcher, served.network)(images)
-    answers = [Answer(label=int(row.argmax()), probabilities=row.tolist()) for row in found]
+    answers = [
+        Answer(label=(label := int(row.argmax())), class_name=served.classes[label], probabilities=row.tolist())
+        for row in found
+    ]
     return Reading(model=served.name, version=served.version, answers=answers)
+
+
+def _refuse_uploads_unlike_digits(watch: ChampionWatch, content_type: str) -> None:
+    """Pictures are prepared by finding and centring one digit, which would ruin those of anything else.
+
+    Raises:
+        Problem: 415 if the champions were trained on anything else.
+    """
+    other = next((one for one in watch.current.values() if not one.takes_uploads), None)
+    if other and media_type(content_type) == FORM:
+        raise Problem(
+            415,
+            f"Uploads are prepared as handwritten digits, and {other.name} reads something else. Send images of "
+            "28 x 28 pixels as JSON, prepared as its training data were.",
+        )
 
 
 def _draw_digits(served: Served, digits: np.ndarray, seeds: np.ndarray, format: str) -> Response:
@@ -198,6 +217,8 @@ def _entry(watch: ChampionWatch, served: Served) -> ModelEntry:
     return ModelEntry(
         name=served.name,
         version=served.version,
+        classes=list(served.classes),
+        uploads=served.takes_uploads,
         aliases=sorted(aliases),
         metrics=dict(served.measures),
         tags=dict(served.tags),

@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model_validator
 
+from deepdigits.data.own.labelled import MOST_CLASSES
 from deepdigits.serving.images import SIZE
 
 MAX_BATCH = 256
@@ -20,6 +21,7 @@ Pixel = Annotated[int, Field(ge=0, le=255)]
 Row = Annotated[list[Pixel], Field(min_length=SIZE, max_length=SIZE)]
 Image = Annotated[list[Row], Field(min_length=SIZE, max_length=SIZE)]
 Digit = Annotated[int, Field(ge=0, le=9)]
+Label = Annotated[int, Field(ge=0, lt=MOST_CLASSES)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Reader = Literal["cnn", "rnn", "all"]
 
@@ -51,11 +53,11 @@ def scenes_body(side: int) -> type[ScenesBody]:
 
 
 class GenerateBody(BaseModel):
-    """Digits to draw, with one seed each. The default seeds are 0, 1, 2 ..."""
+    """Labels of the classes to draw, from 0, with one seed each. The default seeds are 0, 1, 2 ..."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    digits: Annotated[list[Digit], Field(min_length=1, max_length=MAX_BATCH)]
+    digits: Annotated[list[Label], Field(min_length=1, max_length=MAX_BATCH)]
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_BATCH)] | None = None
 
     @model_validator(mode="after")
@@ -66,10 +68,11 @@ class GenerateBody(BaseModel):
 
 
 class Answer(BaseModel):
-    """One classifier's answer for one image."""
+    """One classifier's answer for one image: the likeliest class by label and name, and the probability of each."""
 
-    label: Digit
-    probabilities: Annotated[list[float], Field(min_length=10, max_length=10)]
+    label: Label
+    class_name: str
+    probabilities: Annotated[list[float], Field(min_length=2, max_length=MOST_CLASSES)]
 
 
 class Reading(BaseModel):
@@ -91,10 +94,13 @@ class GenerateAnswer(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One champion."""
+    """One champion, with the names of its classes in the order of their labels, and whether it takes pictures of any
+    size."""
 
     name: str
     version: int
+    classes: list[str]
+    uploads: bool
     aliases: list[str]
     metrics: dict[str, float]
     tags: dict[str, str]

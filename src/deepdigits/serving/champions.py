@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 import time
@@ -13,7 +14,15 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 
 from deepdigits.core.errors import UserError
-from deepdigits.export.runtime import OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
+from deepdigits.data.config import SHIPPED
+from deepdigits.export.runtime import (
+    CLASSES,
+    OnnxClassifier,
+    OnnxGenerator,
+    OnnxNetwork,
+    golden_difference,
+    open_session,
+)
 from deepdigits.ops.runs import every
 from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
@@ -23,6 +32,7 @@ from deepdigits.serving.problems import Problem
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
+DIGITS = tuple("0123456789")
 RETRY_SECONDS = 60.0  # before a champion that failed to load is retried
 REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
@@ -33,7 +43,11 @@ Network = MicroBatcher | OnnxGenerator | OnnxNetwork
 
 @dataclass(frozen=True)
 class Served:
-    """One champion, loaded and verified against its golden examples."""
+    """One champion, loaded and verified against its golden examples.
+
+    Attributes:
+        classes: the names of its classes, in the order of their labels.
+    """
 
     name: str
     kind: str
@@ -41,6 +55,12 @@ class Served:
     tags: Mapping[str, str]
     measures: Mapping[str, float]
     network: Network
+    classes: Sequence[str] = DIGITS
+
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether it was trained on handwritten digits, as which pictures of any size are prepared."""
+        return self.name.rpartition("-")[0] in SHIPPED
 
     @property
     def side(self) -> int:
@@ -189,8 +209,9 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
         network = open_network(model.kind, model.onnx, threads)
         if isinstance(network, OnnxNetwork):
             side_of(network)
+        classes = classes_of(model.onnx)
     measures = measures_of(client, entry)
-    return Served(name, model.kind, version, model.tags, measures, network)
+    return Served(name, model.kind, version, model.tags, measures, network, classes)
 
 
 def open_network(kind: str, onnx: Path, threads: int) -> Network:
@@ -199,6 +220,12 @@ def open_network(kind: str, onnx: Path, threads: int) -> Network:
     if kind in ("cnn", "rnn"):
         return MicroBatcher(OnnxClassifier(onnx, threads).probabilities)
     return OnnxNetwork(onnx, threads)
+
+
+def classes_of(onnx: Path) -> tuple[str, ...]:
+    """The names of a network's classes from its file; those of the digits if the file is older than the names."""
+    named = open_session(onnx, 1).get_modelmeta().custom_metadata_map.get(CLASSES)
+    return tuple(json.loads(named)) if named else DIGITS
 
 
 def side_of(network: OnnxNetwork) -> int:

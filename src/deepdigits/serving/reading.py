@@ -96,12 +96,15 @@ def parse_scenes(body: bytes, side: int) -> np.ndarray:
         raise Problem(422, describe_errors(error.errors())) from None
 
 
-def parse_generate(body: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Digits and seeds, int64 `(n,)` each."""
+def parse_generate(body: bytes, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, below `classes`, and seeds, int64 `(n,)` each."""
     try:
         wanted = GenerateBody.model_validate_json(body)
     except ValidationError as error:
         raise Problem(422, describe_errors(error.errors())) from None
+    for number, label in enumerate(wanted.digits):
+        if label >= classes:
+            raise Problem(422, f"digits.{number}: there is no class {label}; labels are 0 to {classes - 1}.")
     seeds = range(len(wanted.digits)) if wanted.seeds is None else wanted.seeds
     return np.array(wanted.digits, np.int64), np.array(seeds, np.int64)
 
