@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Error, Page, sync_playwright
+from playwright.sync_api import Page
 
 from deepdigits.core.files import read_json
 from deepdigits.serving.champions import KINDS
+from tests.browsing import browsing
 from tests.pipeline.conftest import Workspace
-from tests.pipeline.servers import chromium_path, free_port, wait_for
+from tests.pipeline.servers import free_port, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +78,9 @@ def test_champions_reproduce_the_answers_of_pytorch(
 
 @pytest.fixture
 def page(server: tuple[subprocess.Popen[bytes], str]) -> Iterator[Page]:
-    path = chromium_path()
-    if path is None:
-        pytest.skip("no Chromium on PATH")
-    with sync_playwright() as play:
-        try:
-            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except Error as error:
-            pytest.skip(f"{path} does not start: {error.message.splitlines()[0]}")
-        page = chromium.new_context(has_touch=True, viewport={"width": 1000, "height": 900}).new_page()
-        page.route("**", lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort())
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
+    with browsing(lambda route: route.continue_() if "127.0.0.1" in route.request.url else route.abort()) as page:
         page.goto(server[1])
         yield page
-        chromium.close()
-    assert problems == []
 
 
 STROKES = {1: [(150, 50), (150, 250)], 7: [(80, 60), (215, 60), (130, 250)]}

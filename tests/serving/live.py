@@ -26,7 +26,7 @@ def served_from(folder: Path) -> dict[str, Served]:
             3,
             {"git.commit": "c" * 40},
             {"test/accuracy": 0.1},
-            open_network(path.stem, path, 1),
+            *open_network(path.stem, path, 1),
         )
         for path in sorted(folder.glob("*.onnx"))
     }

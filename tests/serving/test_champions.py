@@ -46,7 +46,7 @@ class Registry:
 
     def load(self, _client: MlflowClient, name: str, version: int, threads: int) -> Served:
         kind = name.rpartition("-")[2]
-        return Served(name, kind, version, {}, {}, open_network(kind, self.file(name, version), threads))
+        return Served(name, kind, version, {}, {}, *open_network(kind, self.file(name, version), threads))
 
 
 @pytest.fixture(scope="module")

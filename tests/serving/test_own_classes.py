@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from deepdigits.core.files import write_bytes
 from deepdigits.export.onnx import describe_in_file, export_onnx
 from deepdigits.serving.app import create_app
-from deepdigits.serving.champions import DIGITS, Served, classes_of, open_network
+from deepdigits.serving.champions import Served, open_network
 from deepdigits.serving.limits import LOCAL
 from deepdigits.tasks.cnn.config import CnnNet
 from deepdigits.tasks.cnn.network import Cnn
@@ -25,7 +25,7 @@ from deepdigits.tasks.cnn.task import ExportedCnn
 from deepdigits.tasks.gan.config import GanNet
 from deepdigits.tasks.gan.network import Generator
 from deepdigits.tasks.gan.task import ExportedGenerator
-from tests.pipeline.servers import chromium_path
+from tests.browsing import browsing
 from tests.serving.live import FixedWatch
 
 NAMES = ("ring shape", "седем", "<b>bold</b>")
@@ -44,7 +44,7 @@ def champions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     for kind, module, inputs in (("cnn", cnn, {"images": IMAGE}), ("gan", generator, noise)):
         path = folder / f"{kind}.onnx"
         write_bytes(path, describe_in_file(export_onnx(module, inputs), "0" * 64, NAMES))
-        found[kind] = Served(f"shapes-{kind}", kind, 1, {}, {}, open_network(kind, path, 1), classes_of(path))
+        found[kind] = Served(f"shapes-{kind}", kind, 1, {}, {}, *open_network(kind, path, 1))
     return found
 
 
@@ -62,7 +62,7 @@ def client(shapes: ASGIApp) -> Iterator[TestClient]:
 
 
 def test_a_file_without_names_has_those_of_the_digits(networks: Path) -> None:
-    assert classes_of(networks / "cnn.onnx") == DIGITS
+    assert open_network("cnn", networks / "cnn.onnx", 1)[1] == tuple("0123456789")
 
 
 def test_answers_name_the_class(client: TestClient) -> None:
@@ -91,26 +91,15 @@ def test_only_classes_of_the_generator_are_drawn(client: TestClient) -> None:
 
 def test_the_page_shows_class_names_and_what_the_champions_can_do(client: TestClient) -> None:
     """A real browser draws on the page; the test's client answers its requests."""
-    chromium = chromium_path()
-    if chromium is None:
-        pytest.skip("no Chromium on PATH")
-    with sync_playwright() as play:
-        try:
-            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        except Error as error:
-            pytest.skip(f"{chromium} does not start: {error.message.splitlines()[0]}")
-        page = browser.new_page(viewport={"width": 1000, "height": 900})
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
 
-        def answer(route) -> None:  # type: ignore[no-untyped-def]
-            request = route.request
-            headers = {key: value for key, value in request.headers.items() if key in ("content-type", "accept")}
-            path = request.url.removeprefix("http://testserver")
-            found = client.request(request.method, path, content=request.post_data_buffer or b"", headers=headers)
-            route.fulfill(status=found.status_code, headers=dict(found.headers), body=found.content)
+    def answer(route: Route) -> None:
+        request = route.request
+        headers = {key: value for key, value in request.headers.items() if key in ("content-type", "accept")}
+        path = request.url.removeprefix("http://testserver")
+        found = client.request(request.method, path, content=request.post_data_buffer or b"", headers=headers)
+        route.fulfill(status=found.status_code, headers=dict(found.headers), body=found.content)
 
-        page.route("http://testserver/**", answer)
+    with browsing(answer) as page:
         page.goto("http://testserver/")
         box = page.locator("#pad").bounding_box()
         assert box
@@ -125,5 +114,3 @@ def test_the_page_shows_class_names_and_what_the_champions_can_do(client: TestCl
         assert not page.locator("#scene").is_visible()
         page.get_by_role("button", name="Draw седем").click()
         page.get_by_alt_text("Ten generated images: седем").wait_for(timeout=10_000)
-        browser.close()
-    assert problems == []

@@ -12,17 +12,12 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
+from onnxruntime import InferenceSession
 
 from deepdigits.core.errors import UserError
 from deepdigits.data.config import SHIPPED
-from deepdigits.export.runtime import (
-    CLASSES,
-    OnnxClassifier,
-    OnnxGenerator,
-    OnnxNetwork,
-    golden_difference,
-    open_session,
-)
+from deepdigits.data.ingest.origins import DIGITS
+from deepdigits.export.runtime import CLASSES, OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
 from deepdigits.ops.runs import every
 from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
@@ -32,7 +27,6 @@ from deepdigits.serving.problems import Problem
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
-DIGITS = tuple("0123456789")
 RETRY_SECONDS = 60.0  # before a champion that failed to load is retried
 REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
@@ -55,7 +49,7 @@ class Served:
     tags: Mapping[str, str]
     measures: Mapping[str, float]
     network: Network
-    classes: Sequence[str] = DIGITS
+    classes: Sequence[str]
 
     @property
     def takes_uploads(self) -> bool:
@@ -206,25 +200,24 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
         difference, _ = golden_difference(model.onnx, model.files / "golden.npz")
         if difference > GOLDEN_TOLERANCE:
             raise UserError(f"{model.title} differs from its golden examples by {difference:.2g}; it is not served.")
-        network = open_network(model.kind, model.onnx, threads)
+        network, classes = open_network(model.kind, model.onnx, threads)
         if isinstance(network, OnnxNetwork):
             side_of(network)
-        classes = classes_of(model.onnx)
     measures = measures_of(client, entry)
     return Served(name, model.kind, version, model.tags, measures, network, classes)
 
 
-def open_network(kind: str, onnx: Path, threads: int) -> Network:
-    if kind == "gan":
-        return OnnxGenerator(onnx, threads)
+def open_network(kind: str, onnx: Path, threads: int) -> tuple[Network, tuple[str, ...]]:
+    """A network and the names of its classes; those of the digits if its file is older than the names."""
     if kind in ("cnn", "rnn"):
-        return MicroBatcher(OnnxClassifier(onnx, threads).probabilities)
-    return OnnxNetwork(onnx, threads)
+        classifier = OnnxClassifier(onnx, threads)
+        return MicroBatcher(classifier.probabilities), _classes(classifier.session)
+    network = OnnxGenerator(onnx, threads) if kind == "gan" else OnnxNetwork(onnx, threads)
+    return network, _classes(network.session)
 
 
-def classes_of(onnx: Path) -> tuple[str, ...]:
-    """The names of a network's classes from its file; those of the digits if the file is older than the names."""
-    named = open_session(onnx, 1).get_modelmeta().custom_metadata_map.get(CLASSES)
+def _classes(session: InferenceSession) -> tuple[str, ...]:
+    named = session.get_modelmeta().custom_metadata_map.get(CLASSES)
     return tuple(json.loads(named)) if named else DIGITS
 
 
