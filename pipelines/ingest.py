@@ -30,6 +30,7 @@ from deepdigits.data.ingest.sources import (
     raw_bytes,
 )
 from deepdigits.data.own.labelled import bright
+from deepdigits.data.own.preparing import input_of
 from deepdigits.data.own.reading import read_source, source_sha256
 from deepdigits.data.own.splitting import rows_of
 from deepdigits.ops.exit import exits_cleanly
@@ -100,7 +101,7 @@ def own_data(config: Ingest, own: Own) -> Ingested:
         splits = {name: subset(one, getattr(config.subset, name), own.split.seed) for name, one in splits.items()}
     listing = {"files.json": json.dumps({"path": source.name, "sha256": found}, indent=2).encode() + b"\n"}
     origin = Origin(own.name, own.title, own.source, own.classes)
-    manifest = describe(origin, splits, listing, own.split.seed)
+    manifest = describe(origin, splits, listing, own.split.seed) | {"input": input_of(own.kind, own.ink)}
     if data.groups is not None:
         for name, part in rows.items():
             manifest["splits"][name]["groups"] = sorted(set(data.groups[part].tolist()))

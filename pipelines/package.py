@@ -6,7 +6,8 @@ Takes the task's name as its argument.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def main() -> None:
                 f"{task.name} is below a floor, so it is neither packaged nor registered:\n{lines}\n"
                 f"The floors are in params.yaml: gates.{dataset}.{task.name}. See the report for all metrics."
             )
-        run.metrics({"onnx_difference": package_model(task, params.package, manifest["classes"])})
+        run.metrics({"onnx_difference": package_model(task, params.package, manifest)})
         description = read_json(paths.MODELS / task.name / "model.json")
         card = model_card(task, manifest, description, metrics, gates)
         write_text(paths.MODELS / task.name / "model_card.md", card)
@@ -66,14 +67,16 @@ def main() -> None:
     print(f"{lineage.stage}: {item.name} version {item.version} ({'new' if item.new else 'already registered'})")
 
 
-def package_model(task: Task, config: Package, classes: Sequence[str]) -> float:
+def package_model(task: Task, config: Package, manifest: Mapping[str, Any]) -> float:
     """Write model.onnx and golden.npz for one model; return the largest difference between ONNX and PyTorch outputs."""
     directory = paths.MODELS / task.name
     weights_sha256 = check_figures(task)
     exported = task.exported(task.load(directory / "model.safetensors"))
     inputs = task.golden_inputs(config.golden_examples)
     golden = golden_examples(exported, inputs)
-    onnx_bytes = describe_in_file(export_onnx(exported, inputs), weights_sha256, classes)
+    onnx_bytes = describe_in_file(
+        export_onnx(exported, inputs), weights_sha256, manifest["classes"], manifest.get("input")
+    )
     difference = check_onnx(onnx_bytes, golden, config.onnx_tolerance, task.name)
     write_bytes(directory / "model.onnx", onnx_bytes)
     write_npz(directory / "golden.npz", {**golden.arrays(), WEIGHTS_SHA256: np.array(weights_sha256)})

@@ -9,6 +9,9 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Error, Page, Route, sync_playwright
 
+# A microphone that beeps, which every page may use.
+MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+
 
 @contextmanager
 def browsing(answer: Callable[[Route], None]) -> Iterator[Page]:
@@ -23,7 +26,7 @@ def browsing(answer: Callable[[Route], None]) -> Iterator[Page]:
     problems: list[str] = []
     with sync_playwright() as play:
         try:
-            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            chromium = play.chromium.launch(executable_path=path, args=["--no-sandbox", *MICROPHONE])
         except Error as error:
             pytest.skip(f"{path} does not start: {error.message.splitlines()[0]}")
         page = chromium.new_context(has_touch=True, viewport={"width": 1000, "height": 900}).new_page()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from deepdigits.serving.app import create_app
-from deepdigits.serving.champions import ChampionWatch, Served, open_network
+from deepdigits.serving.champions import ChampionWatch, Served, opened
 from deepdigits.serving.listening import answer, listening
 
 
@@ -20,14 +20,7 @@ class FixedWatch(ChampionWatch):
 def served_from(folder: Path) -> dict[str, Served]:
     """The networks in a folder by kind, each as version 3."""
     return {
-        path.stem: Served(
-            f"mnist-{path.stem}",
-            path.stem,
-            3,
-            {"git.commit": "c" * 40},
-            {"test/accuracy": 0.1},
-            *open_network(path.stem, path, 1),
-        )
+        path.stem: opened(f"mnist-{path.stem}", 3, path, 1, {"git.commit": "c" * 40}, {"test/accuracy": 0.1})
         for path in sorted(folder.glob("*.onnx"))
     }
 

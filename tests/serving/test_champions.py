@@ -19,7 +19,7 @@ from deepdigits.core.errors import UserError
 from deepdigits.ops.tracking import open_store
 from deepdigits.serving import champions
 from deepdigits.serving.app import _keep_fresh, create_app
-from deepdigits.serving.champions import Broken, ChampionWatch, Served, open_network
+from deepdigits.serving.champions import Broken, ChampionWatch, Served, opened
 from tests.conftest import forget_stores
 
 
@@ -45,8 +45,7 @@ class Registry:
         return self.folder / f"{name}-{version}.onnx"
 
     def load(self, _client: MlflowClient, name: str, version: int, threads: int) -> Served:
-        kind = name.rpartition("-")[2]
-        return Served(name, kind, version, {}, {}, *open_network(kind, self.file(name, version), threads))
+        return opened(name, version, self.file(name, version), threads, {}, {})
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from deepdigits.core.errors import UserError
-from deepdigits.export.runtime import CLASSES, WEIGHTS_SHA256, difference
+from deepdigits.export.runtime import CLASSES, INPUT, WEIGHTS_SHA256, difference
 
 Arrays = dict[str, np.ndarray]
 
@@ -75,10 +75,17 @@ def export_onnx(module: Exported, inputs: Arrays) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def describe_in_file(data: bytes, weights_sha256: str, classes: Sequence[str]) -> bytes:
-    """The same ONNX file, with the hash of its source weights and the names of the classes in the metadata."""
+def describe_in_file(data: bytes, weights_sha256: str, classes: Sequence[str], given: str | None = None) -> bytes:
+    """The same ONNX file, with metadata.
+
+    Args:
+        weights_sha256: the hash of its source weights.
+        classes: the names of its classes.
+        given: what files it is for, if it was trained on own data.
+    """
     proto = onnx.load_from_string(data)
-    onnx.helper.set_model_props(proto, {WEIGHTS_SHA256: weights_sha256, CLASSES: json.dumps(list(classes))})
+    facts = {WEIGHTS_SHA256: weights_sha256, CLASSES: json.dumps(list(classes))}
+    onnx.helper.set_model_props(proto, facts | ({INPUT: given} if given else {}))
     return bytes(proto.SerializeToString(deterministic=True))
 
 

@@ -14,6 +14,7 @@ from deepdigits.core.pixels import to_bytes
 BATCH = 1000
 NETWORK_BATCH = 100
 CLASSES = "classes"  # the key under which an ONNX file names its classes, as a JSON list
+INPUT = "input"  # the key under which it says what files it is for, if it was trained on own data
 WEIGHTS_SHA256 = "weights_sha256"  # the key under which an ONNX file and golden examples name their source weights
 
 

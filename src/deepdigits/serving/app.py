@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import html
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from importlib.resources import files
 from typing import Annotated, Literal, cast
@@ -41,12 +41,15 @@ from deepdigits.serving.images import to_png
 from deepdigits.serving.limits import LOCAL, Bodies, Hosts
 from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.problems import Problem, add_problem_handlers, documented
-from deepdigits.serving.reading import FORM, JSON, media_type, parse_generate, parse_json, read_images
+from deepdigits.serving.reading import JSON, ServedInput, media_type, parse_generate, parse_json, read_images
 from deepdigits.serving.scenes import add_scene_routes
 from deepdigits.serving.swap import add_swap_route
 from deepdigits.serving.telemetry import Measured, Telemetry
 from deepdigits.serving.workers import Readers, Runners, Work
 
+FILES = (
+    "What the champions were trained on: PNG or JPEG pictures, of one digit each if it was MNIST, or WAV recordings."
+)
 SHORT = 64 * 1024  # bytes; parsing JSON up to this size takes less time than handing it to another process
 
 
@@ -88,17 +91,18 @@ def _add_models(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, work: 
     @app.post(
         "/v1/classify",
         responses=refusals,
-        openapi_extra=uploads("ClassifyBody", MAX_BATCH, "one digit each"),
+        openapi_extra=uploads("ClassifyBody", MAX_BATCH, FILES),
         response_model=ClassifyAnswer,
     )
     async def classify(
         request: Request,
         model: Annotated[Reader, Query(description="The classifier to use; all runs each of them.")] = "cnn",
     ) -> Response:
-        """Classify images sent as JSON or, if they show digits, as PNG or JPEG pictures of any size."""
+        """Classify images sent as JSON or, as they are, in PNG, JPEG or WAV files."""
+        served = _readers(watch, model)
         content_type = request.headers.get("content-type", "")
-        _refuse_uploads_unlike_digits(watch, content_type)
-        return await _read(watch, telemetry, await work.read(read_images, content_type, await request.body()), model)
+        images = await work.read(read_images, content_type, await request.body(), _common_input(served))
+        return await _read(telemetry, images, served)
 
     @app.post("/v1/generate", responses=refusals, response_model=GenerateAnswer)
     async def generate(
@@ -127,6 +131,10 @@ def _add_operations(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) ->
     async def draw(request: Request) -> str:
         return page.replace('<base href="/">', f'<base href="{html.escape(request.scope.get("root_path", ""))}/">')
 
+    for name in ("page.js", "recording.js"):
+        script = files("deepdigits.serving").joinpath(name).read_text(encoding="utf-8")
+        app.get(f"/{name}", include_in_schema=False)(partial(_script, script))
+
     async def healthz() -> dict[str, str]:
         """Liveness: the process responds."""
         return {"status": "ok"}
@@ -148,6 +156,10 @@ def _add_operations(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry) ->
         return Response(telemetry.render(watch), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
+async def _script(text: str) -> Response:
+    return Response(text, media_type="text/javascript")
+
+
 def _add_schemas(app: FastAPI) -> None:
     """Add request bodies to the OpenAPI document that are parsed by hand, to limit their size and dispatch on type."""
     document = app.openapi()
@@ -166,14 +178,30 @@ def _add_schemas(app: FastAPI) -> None:
 
 
 async def _read_json(watch: ChampionWatch, telemetry: Telemetry, work: Work, body: bytes, model: Reader) -> Response:
+    served = _readers(watch, model)
     images = parse_plain(body) if len(body) <= SHORT else None
     if images is None:
         images = await work.read(parse_json, body)
-    return await _read(watch, telemetry, images, model)
+    return await _read(telemetry, images, served)
 
 
-async def _read(watch: ChampionWatch, telemetry: Telemetry, images: np.ndarray, model: Reader) -> Response:
-    served = [watch.serving(kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
+def _readers(watch: ChampionWatch, model: Reader) -> list[Served]:
+    return [watch.serving(kind) for kind in (("cnn", "rnn") if model == "all" else (model,))]
+
+
+def _common_input(served: Sequence[Served]) -> ServedInput | None:
+    """
+    Raises:
+        Problem: 422 if files must be prepared differently for each, since one data set was described in two ways.
+    """
+    found = {one.input for one in served}
+    if len(found) > 1:
+        names = " and ".join(f"{one.name} version {one.version}" for one in served)
+        raise Problem(422, f"{names} were trained on files that were prepared differently; ask one of them at a time.")
+    return found.pop()
+
+
+async def _read(telemetry: Telemetry, images: np.ndarray, served: Sequence[Served]) -> Response:
     results = [await _read_by(one, images) for one in served]
     for one in served:
         telemetry.images.labels(one.name).inc(len(images))
@@ -190,21 +218,6 @@ async def _read_by(served: Served, images: np.ndarray) -> Reading:
     return Reading(model=served.name, version=served.version, answers=answers)
 
 
-def _refuse_uploads_unlike_digits(watch: ChampionWatch, content_type: str) -> None:
-    """Pictures are prepared by finding and centring one digit, which would ruin those of anything else.
-
-    Raises:
-        Problem: 415 if the champions were trained on anything else.
-    """
-    other = next((one for one in watch.current.values() if not one.takes_uploads), None)
-    if other and media_type(content_type) == FORM:
-        raise Problem(
-            415,
-            f"Uploads are prepared as handwritten digits, and {other.name} reads something else. Send images of "
-            "28 x 28 pixels as JSON, prepared as its training data were.",
-        )
-
-
 def _draw_digits(served: Served, digits: np.ndarray, seeds: np.ndarray, format: str) -> Response:
     images = cast(OnnxGenerator, served.network).draw(digits, seeds)
     if format == "png":
@@ -218,7 +231,7 @@ def _entry(watch: ChampionWatch, served: Served) -> ModelEntry:
         name=served.name,
         version=served.version,
         classes=list(served.classes),
-        uploads=served.takes_uploads,
+        input=served.input,
         aliases=sorted(aliases),
         metrics=dict(served.measures),
         tags=dict(served.tags),

@@ -94,13 +94,13 @@ class GenerateAnswer(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """One champion, with the names of its classes in the order of their labels, and whether it takes pictures of any
-    size."""
+    """One champion, with the names of its classes in the order of their labels, and what its files are; null if its
+    version does not say, so that it takes only JSON."""
 
     name: str
     version: int
     classes: list[str]
-    uploads: bool
+    input: Literal["digits", "bright pictures", "dark pictures", "recordings"] | None
     aliases: list[str]
     metrics: dict[str, float]
     tags: dict[str, str]
@@ -126,13 +126,13 @@ class ReadyAnswer(BaseModel):
 
 
 def uploads(body: str, most: int, what: str) -> dict[str, Any]:
-    """The OpenAPI entry for a request that is either JSON with the schema `body` or up to `most` pictures."""
+    """The OpenAPI entry for a request that is either JSON with the schema `body` or up to `most` files."""
     files = {
         "type": "array",
         "items": {"type": "string", "format": "binary"},
         "minItems": 1,
         "maxItems": most,
-        "description": f"PNG or JPEG pictures of {what}.",
+        "description": what,
     }
     form = {"type": "object", "required": ["files"], "additionalProperties": False, "properties": {"files": files}}
     content = {

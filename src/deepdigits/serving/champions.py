@@ -9,21 +9,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
-from onnxruntime import InferenceSession
 
 from deepdigits.core.errors import UserError
 from deepdigits.data.config import SHIPPED
 from deepdigits.data.ingest.origins import DIGITS
-from deepdigits.export.runtime import CLASSES, OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
+from deepdigits.export.runtime import CLASSES, INPUT, OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
 from deepdigits.ops.runs import every
 from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, masked, open_store, store_uri
 from deepdigits.promotion.registered import fetch, find, measures_of
 from deepdigits.promotion.transaction import CHAMPION
 from deepdigits.serving.micro_batching import MicroBatcher
 from deepdigits.serving.problems import Problem
+from deepdigits.serving.reading import ServedInput
 
 KINDS = ("cnn", "rnn", "gan", "detector", "segmenter", "swap")
 GOLDEN_TOLERANCE = 1e-4
@@ -41,6 +42,7 @@ class Served:
 
     Attributes:
         classes: the names of its classes, in the order of their labels.
+        input: what files it was trained on, and is to be asked about; None if that is not known.
     """
 
     name: str
@@ -50,11 +52,7 @@ class Served:
     measures: Mapping[str, float]
     network: Network
     classes: Sequence[str]
-
-    @property
-    def takes_uploads(self) -> bool:
-        """Whether it was trained on handwritten digits, as which pictures of any size are prepared."""
-        return self.name.rpartition("-")[0] in SHIPPED
+    input: ServedInput | None
 
     @property
     def side(self) -> int:
@@ -200,25 +198,33 @@ def load(client: MlflowClient, name: str, version: int, threads: int) -> Served:
         difference, _ = golden_difference(model.onnx, model.files / "golden.npz")
         if difference > GOLDEN_TOLERANCE:
             raise UserError(f"{model.title} differs from its golden examples by {difference:.2g}; it is not served.")
-        network, classes = open_network(model.kind, model.onnx, threads)
-        if isinstance(network, OnnxNetwork):
-            side_of(network)
-    measures = measures_of(client, entry)
-    return Served(name, model.kind, version, model.tags, measures, network, classes)
+        return opened(name, version, model.onnx, threads, model.tags, measures_of(client, entry))
 
 
-def open_network(kind: str, onnx: Path, threads: int) -> tuple[Network, tuple[str, ...]]:
-    """A network and the names of its classes; those of the digits if its file is older than the names."""
+def opened(
+    name: str, version: int, onnx: Path, threads: int, tags: Mapping[str, str], measures: Mapping[str, float]
+) -> Served:
+    """A version with what its file says about it.
+
+    A file without the names of its classes is one of digits, from the time before they were written into it.
+
+    Raises:
+        UserError: it is a network for scenes whose size is not fixed.
+    """
+    dataset, _, kind = name.rpartition("-")
+    network: Network
     if kind in ("cnn", "rnn"):
         classifier = OnnxClassifier(onnx, threads)
-        return MicroBatcher(classifier.probabilities), _classes(classifier.session)
-    network = OnnxGenerator(onnx, threads) if kind == "gan" else OnnxNetwork(onnx, threads)
-    return network, _classes(network.session)
-
-
-def _classes(session: InferenceSession) -> tuple[str, ...]:
-    named = session.get_modelmeta().custom_metadata_map.get(CLASSES)
-    return tuple(json.loads(named)) if named else DIGITS
+        network, session = MicroBatcher(classifier.probabilities), classifier.session
+    else:
+        network = OnnxGenerator(onnx, threads) if kind == "gan" else OnnxNetwork(onnx, threads)
+        session = network.session
+    if isinstance(network, OnnxNetwork):
+        side_of(network)
+    facts = session.get_modelmeta().custom_metadata_map
+    classes = tuple(json.loads(facts[CLASSES])) if CLASSES in facts else DIGITS
+    given = "digits" if dataset in SHIPPED else facts.get(INPUT)
+    return Served(name, kind, version, tags, measures, network, classes, cast("ServedInput | None", given))
 
 
 def side_of(network: OnnxNetwork) -> int:

@@ -6,7 +6,8 @@ import asyncio
 import io
 import warnings
 from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from deepdigits.data.own.decoding import Undecodable
+from deepdigits.data.own.preparing import Input, prepare
 from deepdigits.serving.bodies import (
     MAX_BATCH,
     MAX_BODY,
@@ -34,6 +37,8 @@ MOST_SIDE = 20_000  # pixels per picture
 MOST_SCANS = 100  # per JPEG; cameras and editors write ten
 Read = TypeVar("Read")
 JSON, FORM = "application/json", "multipart/form-data"
+PICTURES = "PNG or JPEG pictures"
+ServedInput = Input | Literal["digits"]
 
 
 def media_type(content_type: str, read: tuple[str, ...] = (JSON, FORM)) -> str:
@@ -48,17 +53,29 @@ def media_type(content_type: str, read: tuple[str, ...] = (JSON, FORM)) -> str:
     return kind
 
 
-def read_images(content_type: str, body: bytes) -> np.ndarray:
+def read_images(content_type: str, body: bytes, given: ServedInput | None) -> np.ndarray:
     """The images of a classify request, uint8 `(n, 28, 28)`.
 
-    In pictures that are not 28 x 28, the digit is found, scaled and centred as in MNIST.
+    Files are prepared as those were that the model was trained on. In pictures of digits that are not 28 x 28, the
+    digit is found, scaled and centred as in MNIST.
+
+    Args:
+        given: what the model was trained on; None if that is not known, so that no files can be prepared.
 
     Raises:
         Problem: 413 if there are too many pixels, 415 for another content type, 422 for anything that is not an image.
     """
     if media_type(content_type) == JSON:
         return parse_json(body)
-    return np.stack(_each(uploaded(content_type, body, MAX_BATCH), _image))
+    if given is None:
+        raise Problem(
+            415,
+            "This version does not say how files are to be prepared for it. Send images of 28 x 28 pixels as JSON, "
+            "prepared as its training data were, or package it again with make repro.",
+        )
+    read = _digit if given == "digits" else partial(prepare, given=given, formats=FORMATS)
+    wanted = "WAV files" if given == "recordings" else PICTURES
+    return np.stack(_each(uploaded(content_type, body, MAX_BATCH, wanted), read))
 
 
 def read_scenes(content_type: str, body: bytes, side: int) -> list[Placed]:
@@ -109,7 +126,7 @@ def parse_generate(body: bytes, classes: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(wanted.digits, np.int64), np.array(seeds, np.int64)
 
 
-def uploaded(content_type: str, body: bytes, most: int) -> list[bytes]:
+def uploaded(content_type: str, body: bytes, most: int, wanted: str = PICTURES) -> list[bytes]:
     """The files of a form, still encoded, after checking their declared sizes.
 
     Raises:
@@ -121,7 +138,7 @@ def uploaded(content_type: str, body: bytes, most: int) -> list[bytes]:
     except MultiPartException as error:
         raise Problem(400, f"Cannot read the form: {error.message}") from None
     if not files:
-        raise Problem(422, "files: send one or more PNG or JPEG pictures in the form field 'files'.")
+        raise Problem(422, f"files: send one or more {wanted} in the form field 'files'.")
     pixels = sum(_pixels(number, data) for number, data in enumerate(files))
     if pixels > MOST_PIXELS:
         raise Problem(
@@ -158,7 +175,7 @@ def _pixels(number: int, data: bytes) -> int:
     return int(width * height)
 
 
-def _image(data: bytes) -> np.ndarray:
+def _digit(data: bytes) -> np.ndarray:
     ink = decode(data)
     return ink if ink.shape == (SIZE, SIZE) else as_mnist(ink)
 
@@ -168,6 +185,6 @@ def _each(files: list[bytes], read: Callable[[bytes], Read]) -> list[Read]:
     for number, data in enumerate(files):
         try:
             found.append(read(data))
-        except BadImageError as error:
+        except (BadImageError, Undecodable) as error:
             raise Problem(422, f"files.{number}: {error}.") from None
     return found

@@ -19,7 +19,7 @@ from deepdigits.serving.reading import read_scenes
 from deepdigits.serving.telemetry import Telemetry
 from deepdigits.serving.workers import Work
 
-UPLOADS = uploads("ScenesBody", MAX_SCENES, "several digits each")
+UPLOADS = uploads("ScenesBody", MAX_SCENES, "PNG or JPEG pictures of several digits each.")
 
 
 class FoundDigit(BaseModel):

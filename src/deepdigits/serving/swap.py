@@ -39,7 +39,7 @@ def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, wor
     @app.post(
         "/v1/swap",
         responses={**png_answer, **documented(400, 408, 413, 415, 422, 429, 503)},
-        openapi_extra=uploads("ClassifyBody", MAX_BATCH, "one digit each"),
+        openapi_extra=uploads("ClassifyBody", MAX_BATCH, "PNG or JPEG pictures of one digit each."),
         response_model=SwapAnswer,
     )
     async def swap(
@@ -49,7 +49,9 @@ def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, wor
     ) -> Response:
         """Draw digits in the handwriting of images sent as JSON, or as PNG or JPEG pictures of any size."""
         served = watch.serving("swap")
-        images = await work.read(read_images, request.headers.get("content-type", ""), await request.body())
+        images = await work.read(
+            read_images, request.headers.get("content-type", ""), await request.body(), served.input
+        )
         telemetry.images.labels(served.name).inc(len(images))
         return await work.run(
             _swap_digits, served, images, np.arange(DIGITS) if digit is None else np.array([digit]), format

@@ -20,12 +20,15 @@ class Undecodable(Exception):
     """The bytes are no picture that can be used; the message says why, for one line about a file."""
 
 
-def decode(data: bytes, ink: Ink) -> np.ndarray:
+def decode(data: bytes, ink: Ink, formats: tuple[str, ...] | None = None) -> np.ndarray:
     """Grey values uint8 `(28, 28)` of one picture.
 
     The picture is turned as its EXIF data say, reduced with antialiasing to fit, and centred on a background of 0, or
     255 if the ink is dark. Colours become luminance (ITU-R 601), 16 bits become 8, and what is transparent becomes
     background.
+
+    Args:
+        formats: the only ones to accept, by Pillow's names; None accepts them all.
 
     Raises:
         Undecodable: see the class.
@@ -33,14 +36,14 @@ def decode(data: bytes, ink: Ink) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data), formats=formats)
             if picture.width * picture.height > MOST_PIXELS:
                 raise Undecodable(f"it has more than {MOST_PIXELS:,} pixels")
             if getattr(picture, "n_frames", 1) > 1:
                 raise Undecodable("it is animated or has several pages")
             picture.load()
     except UnidentifiedImageError:
-        raise Undecodable("it is not a picture") from None
+        raise Undecodable(f"it is not a {' or '.join(formats or ['picture'])}") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Undecodable(f"it cannot be read ({error})") from None
     return fitted(to_grey(ImageOps.exif_transpose(picture), ink), ink)

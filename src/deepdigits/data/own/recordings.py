@@ -22,6 +22,7 @@ LOWEST, HIGHEST = 60.0, 3900.0  # Hz
 QUIET = 40.0  # dB below the loudest window; what is quieter at start and end is silence
 RANGE = 60.0  # dB from black to white
 LONGEST_SECONDS = 60
+RATES = range(1_000, 400_001)  # samples a second
 
 
 def picture_of_sound(data: bytes) -> np.ndarray:
@@ -39,9 +40,9 @@ def picture_of_sound(data: bytes) -> np.ndarray:
             rate, samples = wavfile.read(io.BytesIO(data))
     except Exception as error:  # SciPy raises many types on corrupt bytes
         raise Undecodable(f"it is not a WAV file ({error})") from None
-    if rate < 1000 or len(samples) > LONGEST_SECONDS * rate:
+    if rate not in RATES or len(samples) > LONGEST_SECONDS * rate:
         raise Undecodable(
-            f"it has {len(samples)} samples at {rate} Hz; expected up to {LONGEST_SECONDS} s at 1 kHz or more"
+            f"it has {len(samples)} samples at {rate} Hz; expected up to {LONGEST_SECONDS} s at 1 to 400 kHz"
         )
     signal = _mono(samples)
     common = math.gcd(rate, RATE)
