@@ -31,7 +31,7 @@ endef
 OWN     := $(filter-out mnist digits,$(DATASET))
 COPY    := $(OWN)$(if $(filter-out default,$(PROFILE)),$(if $(OWN),-)$(PROFILE))
 DIR     := $(if $(COPY),build/$(COPY),.)
-PREPARE := $(if $(COPY),deepdigits workspace $(PROFILE) $(DIR) $(if $(OWN),--dataset $(OWN)) &&)
+PREPARE = $(if $(COPY),deepdigits workspace $(PROFILE) $(DIR) $(if $(OWN),--dataset $(OWN)) $(NEEDS) &&)
 NAMED   := $(or $(OWN),$(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
 
 VENV := .venv
@@ -73,6 +73,7 @@ help: ## List the targets
 repro: $(STAMP) ## Run the main pipeline on real data (PROFILE=smoke: a trial; DATASET=name: your data; JOBS=3)
 	$(call run,dvc.yaml,$(INDEPENDENT),validate)
 
+repro-all: NEEDS := --glyphs
 repro-all: $(STAMP) ## Run the main pipeline and those of scenes and handwriting
 	$(call run,--all-pipelines,$(INDEPENDENT_ALL),validate pipelines/scenes/dvc.yaml:validate_scenes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deepdigits.core import paths
+from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_json
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
@@ -24,6 +25,11 @@ class Parameters(StageParams):
 def main() -> None:
     params = read_params(Parameters)
     manifest = validated_manifest(paths.MANIFEST, paths.VERDICT)
+    if not manifest.get("glyphs", True):
+        raise UserError(
+            f"datasets/{manifest['name']}.yaml does not say glyphs: true, so no scenes are composed of these data. If "
+            "they are strokes on an empty background, as digits are, add it."
+        )
     config = params.compose
     composed = {}
     for number, (name, origin) in enumerate(ORIGINS.items()):

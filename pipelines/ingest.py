@@ -101,7 +101,10 @@ def own_data(config: Ingest, own: Own) -> Ingested:
         splits = {name: subset(one, getattr(config.subset, name), own.split.seed) for name, one in splits.items()}
     listing = {"files.json": json.dumps({"path": source.name, "sha256": found}, indent=2).encode() + b"\n"}
     origin = Origin(own.name, own.title, own.source, own.classes)
-    manifest = describe(origin, splits, listing, own.split.seed) | {"input": input_of(own.kind, own.ink)}
+    manifest = describe(origin, splits, listing, own.split.seed) | {
+        "input": input_of(own.kind, own.ink),
+        "glyphs": own.glyphs,
+    }
     if data.groups is not None:
         for name, part in rows.items():
             manifest["splits"][name]["groups"] = sorted(set(data.groups[part].tolist()))

@@ -153,7 +153,7 @@ def test_a_drawing_is_converted_to_all_ten_digits(page: Page) -> None:
     page.mouse.move(pad["x"] + 140, pad["y"] + 230, steps=8)
     page.mouse.up()
     page.get_by_role("button", name="Swap its identity").click()
-    sheet = page.get_by_alt_text("The digits 0 to 9 in the handwriting of your drawing")
+    sheet = page.get_by_alt_text("In the handwriting of your drawing")
     sheet.wait_for()
     assert sheet.evaluate("image => image.decode().then(() => [image.naturalWidth, image.naturalHeight])") == [280, 28]
 

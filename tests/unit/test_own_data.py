@@ -20,14 +20,17 @@ from typer.testing import CliRunner
 from deepdigits.cli.app import commands
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import check, parse_yaml
+from deepdigits.data.config import Kind
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.ingest.idx import encode_idx
 from deepdigits.data.own import labelled
 from deepdigits.data.own.arrays import read_idx, read_npz, to_images, to_labels
-from deepdigits.data.own.decoding import SUFFIXES, Undecodable, decode
+from deepdigits.data.own.decoding import SUFFIXES, Ink, Undecodable, decode
 from deepdigits.data.own.findings import examine, pairs_alike
-from deepdigits.data.own.labelled import Labelled
+from deepdigits.data.own.labelled import Labelled, bright
 from deepdigits.data.own.pictures import read_tree
+from deepdigits.data.own.preparing import input_of
+from deepdigits.data.own.preparing import prepare as prepare_file
 from deepdigits.data.own.reading import read_source
 from deepdigits.data.own.recordings import SUFFIXES as WAV
 from deepdigits.data.own.recordings import mel_filters, picture_of_sound
@@ -37,7 +40,7 @@ from deepdigits.data.validation.expectations import check as expect
 from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
 from deepdigits.data.validation.neighbours import label_disagreement
 from deepdigits.release.params import Params
-from deepdigits.release.workspace import profile_params
+from deepdigits.release.workspace import prepare, profile_params
 from tests.conftest import ROOT
 
 GREY = np.zeros((40, 20), np.uint8)
@@ -577,6 +580,12 @@ def test_changes_to_params_and_floors_are_applied_and_checked(described: Path) -
             profile_params(described, "default", "shapes")
 
 
+def test_scenes_are_made_only_of_data_that_are_declared_to_be_glyphs(described: Path) -> None:
+    with pytest.raises(UserError, match=r"shapes\.yaml does not say glyphs: true"):
+        prepare(described, described / "build/shapes", "default", "shapes", glyphs=True)
+    assert not (described / "build").exists()
+
+
 def test_check_says_what_has_changed(described: Path) -> None:
     assert run("check", "shapes").exit_code == 0
     data = pictures("x")["x"]
@@ -587,6 +596,22 @@ def test_check_says_what_has_changed(described: Path) -> None:
     assert isinstance(done.exception, UserError)
     assert "there are 3 classes, described are 2" in str(done.exception)
     assert "the content has changed" in str(done.exception)
+
+
+@pytest.mark.parametrize(("kind", "ink"), [("pictures", "bright"), ("pictures", "dark"), ("recordings", "bright")])
+def test_one_file_is_prepared_as_the_data_set_was(kind: Kind, ink: Ink, tmp_path: Path) -> None:
+    """The server prepares single files; `ingest` prepares whole sources."""
+    if kind == "recordings":
+        files = {f"{name}/{n}.wav": wav(tone(300 + 40 * n)) for name in "ab" for n in range(3)}
+    else:
+        picture = Image.fromarray(np.random.default_rng(1).integers(0, 256, (40, 60, 4), np.uint8), "RGBA")
+        files = {f"{name}/{n}.png": encoded(picture.rotate(n)) for name in "ab" for n in range(3)}
+    save(tmp_path, files)
+    data = read_source(tmp_path, kind, ink)
+    rows = np.arange(len(data))
+    expected = dict(zip(data.names, bright(data.take(rows), ink).images, strict=True))
+    for name, content in files.items():
+        assert (prepare_file(content, input_of(kind, ink)) == expected[name]).all()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from deepdigits.core.errors import UserError
 from deepdigits.ops.git import git
+from deepdigits.ops.lineage import git_state, is_generated
 from deepdigits.release.workspace import prepare
 from tests.conftest import ROOT
 
@@ -38,6 +40,23 @@ def source(tmp_path: Path) -> Path:
     git(root, "init", "--quiet")
     commit(root, "one")
     return root
+
+
+def test_generated_params_do_not_make_a_copy_differ_from_its_commit(source: Path) -> None:
+    target = source / "build/smoke"
+    prepare(source, target, "smoke")
+    with chdir(target):
+        assert git_state() == (head(source), False)
+        with (target / "params.yaml").open("a") as file:
+            file.write("# edited\n")
+        assert git_state() == (head(source), True)
+    prepare(source, target, "smoke")
+    with (source / "params.yaml").open("a") as file:
+        file.write("# edited, not committed\n")
+    prepare(source, target, "smoke")
+    with chdir(target):
+        assert git_state() == (head(source), True)
+        assert not is_generated(target)
 
 
 def test_a_copy_follows_its_source_and_keeps_its_outputs(source: Path) -> None:

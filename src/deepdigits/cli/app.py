@@ -64,11 +64,12 @@ def workspace(
     profile: str,
     directory: Path,
     dataset: Annotated[str | None, typer.Option(help="The data of datasets/DATASET.yaml instead of MNIST.")] = None,
+    glyphs: Annotated[bool, typer.Option(help="Refuse data that are not declared to be glyphs.")] = False,
 ) -> None:
     """Make DIRECTORY a working copy whose params.yaml has profiles/PROFILE.yaml over it."""
     from deepdigits.release.workspace import prepare
 
-    prepare(Path.cwd(), directory, profile, dataset or None)
+    prepare(Path.cwd(), directory, profile, dataset or None, glyphs)
 
 
 @commands.command()

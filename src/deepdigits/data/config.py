@@ -62,8 +62,8 @@ class Splitting(Section):
     held_out: HeldOut = HeldOut()
 
 
-class Own(Section):
-    """Data of one's own, from datasets/NAME.yaml.
+class Described(Section):
+    """What datasets/NAME.yaml says about data of one's own.
 
     Attributes:
         path, sha256: a folder or a file, and the identity of its content.
@@ -71,9 +71,9 @@ class Own(Section):
         classes: names, in the order of the labels.
         images: the expected number in each split.
         without: images that are left out, by their names in the source.
+        glyphs: whether these are strokes on an empty background, as digits are, of which scenes can be composed.
     """
 
-    name: DatasetName
     title: str
     source: str
     kind: Kind
@@ -84,6 +84,11 @@ class Own(Section):
     split: Splitting
     images: Counts
     without: tuple[str, ...] = ()
+    glyphs: bool = False
+
+
+class Own(Described):
+    name: DatasetName
 
 
 class Ingest(Section):

@@ -24,6 +24,8 @@ from deepdigits.ops.pipeline import find_stage
 # Files that the pipeline itself writes into git. They do not make the tree dirty.
 GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 
+GENERATED_PARAMS = "deepdigits.params"  # in the git configuration of a copy: the SHA-256 of its params.yaml
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -93,11 +95,30 @@ def git_state() -> tuple[str, bool]:
         prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")
         if prefix:
             raise GitError(f"{root} is a subdirectory of a git repository, not its root.")
-        return commit, bool(git(root, "status", "--porcelain", "--", ".", *GENERATED))
+        expected = (*GENERATED, f":!{PARAMS_FILE}") if is_generated(root) else GENERATED
+        return commit, bool(git(root, "status", "--porcelain", "--", ".", *expected))
     except GitError as error:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
             _warn(str(error))
         return "unknown", True
+
+
+def remember_generated(copy: Path, *, from_commit: bool) -> None:
+    """Note in a working copy that its params.yaml was generated, if that was from its commit alone."""
+    found = file_sha256(copy / PARAMS_FILE) if from_commit else ""
+    git(copy, "config", GENERATED_PARAMS, found)
+
+
+def is_generated(root: Path) -> bool:
+    """Whether params.yaml is the one that `deepdigits workspace` generated from the files of the commit.
+
+    Then it differs from the one in the commit, but follows from it, with the profile and the data set.
+    """
+    try:
+        noted = git(root, "config", "--get", GENERATED_PARAMS).decode().strip()
+    except GitError:  # it is no such copy
+        return False
+    return (root / PARAMS_FILE).is_file() and file_sha256(root / PARAMS_FILE) == noted
 
 
 @functools.cache  # once per process, however many runs it creates

@@ -19,10 +19,13 @@ from mlflow.exceptions import MlflowException
 
 from deepdigits.core import paths
 from deepdigits.core.errors import UserError
-from deepdigits.core.files import file_sha256, sha256
+from deepdigits.core.files import file_sha256, sha256, write_text
+from deepdigits.core.loading import PARAMS_FILE, parse_yaml, read_yaml
+from deepdigits.data.config import SHIPPED
 from deepdigits.export.onnx import golden_examples
 from deepdigits.export.runtime import difference, golden_arrays, golden_difference
 from deepdigits.ops.git import GitError, git
+from deepdigits.ops.lineage import is_generated
 from deepdigits.ops.pipeline import MAIN
 from deepdigits.ops.tracking import open_store, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
@@ -31,7 +34,7 @@ from deepdigits.release.identity import CONTENTS, read_contents
 from deepdigits.release.lockcheck import locked_outs
 from deepdigits.release.params import Params
 from deepdigits.release.registry import CANDIDATE
-from deepdigits.release.workspace import child_environment
+from deepdigits.release.workspace import as_yaml, child_environment, profile_params
 from deepdigits.tasks.catalogue import TASKS
 
 WEIGHTS = "model.safetensors"
@@ -77,27 +80,48 @@ def verify(reference: str, params: Params, *, rebuild: bool, say: Callable[[str]
 
 def _lock_check(model: RegisteredModel) -> Check:
     """Compare by MD5, as DVC does. The registry's own hash of the file was checked when it was fetched."""
-    question = "a commit's dvc.lock names this file"
+    question = "a dvc.lock names this file"
     found = _lock_with(model)
     if found is None:
         return Check(question, False, f"no commit here names it as {_onnx_path(model)} in a dvc.lock")
-    commit, lock = found
-    where = "this commit" if commit == "HEAD" else f"commit {commit[:12]}"
-    return Check(question, True, f"{_onnx_path(model)} of {where}, {lock}")
+    return Check(question, True, f"{_onnx_path(model)} of {found.where}, {found.path}")
 
 
 def _onnx_path(model: RegisteredModel) -> str:
     return f"models/{model.kind}/model.onnx"
 
 
-def _lock_with(model: RegisteredModel) -> tuple[str, str] | None:
-    """HEAD, or else the newest commit, with a dvc.lock that names the model's ONNX file; and that dvc.lock's path."""
+@dataclass(frozen=True)
+class Lock:
+    """A dvc.lock that names a version's ONNX file.
+
+    Attributes:
+        where: the commit that has it, or the working copy, for a reader.
+        outs: the MD5 of every output, by path.
+    """
+
+    where: str
+    path: str
+    outs: Mapping[str, str]
+
+
+def _lock_with(model: RegisteredModel) -> Lock | None:
+    """The dvc.lock of HEAD, or else of the newest commit that has one which names the model's ONNX file.
+
+    A working copy of a profile or of own data has its own dvc.lock, which nobody commits.
+    """
     with model.onnx.open("rb") as file:
         md5 = hashlib.file_digest(file, "md5").hexdigest()
     for commit in ("HEAD", *_git("log", "--format=%H", f"-S{md5}", "--", *LOCKS).decode().split()):
-        for lock in _git("ls-tree", "-r", "--name-only", commit, "--", "dvc.lock", "pipelines").decode().split("\n"):
-            if lock.endswith("dvc.lock") and _outs(_file_at(commit, lock)).get(_onnx_path(model)) == md5:
-                return commit, lock
+        for path in _git("ls-tree", "-r", "--name-only", commit, "--", "dvc.lock", "pipelines").decode().split("\n"):
+            outs = _outs(_file_at(commit, path)) if path.endswith("dvc.lock") else {}
+            if outs.get(_onnx_path(model)) == md5:
+                return Lock("this commit" if commit == "HEAD" else f"commit {commit[:12]}", path, outs)
+    if is_generated(Path.cwd()):
+        for file_path in (found for pattern in LOCKS for found in sorted(Path().glob(pattern))):
+            outs = _outs(file_path.read_bytes())
+            if outs.get(_onnx_path(model)) == md5:
+                return Lock("this working copy", file_path.as_posix(), outs)
     return None
 
 
@@ -184,10 +208,11 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
     try:
         if paths.DOWNLOADS.is_dir():  # ingest checks their hashes again
             shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
+        _generate_params(model, tree)
         say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage of its pipeline runs from scratch.")
         own = {key: value for key, value in child_environment().items() if key != "MLFLOW_TRACKING_URI"}
         found = _lock_with(model)
-        pipeline = found[1].removesuffix("lock") + "yaml" if found else MAIN
+        pipeline = found.path.removesuffix("lock") + "yaml" if found else MAIN
         command = [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", pipeline]
         subprocess.run(
             [sys.executable, "-m", "dvc", "cache", "dir", "--local", "../cache"], cwd=tree, env=own, check=True
@@ -201,6 +226,24 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
             git(Path.cwd(), "worktree", "remove", "--force", str(tree))
 
 
+def _generate_params(model: RegisteredModel, tree: Path) -> None:
+    """Write the params.yaml of the version's profile and data, if the commit's own is another.
+
+    Raises:
+        UserError: the commit lacks the profile or the description of the data.
+    """
+    profile, own = model.tags.get("profile", "default"), None if model.dataset in SHIPPED else model.dataset
+    params = read_yaml(tree / PARAMS_FILE)
+    described = params["ingest"].get("own") or {}
+    if (params["profile"], described.get("name")) == (profile, own):
+        return
+    params = parse_yaml(profile_params(tree, profile, own), str(tree / PARAMS_FILE))
+    if own:  # a relative path in datasets/NAME.yaml does not start from a temporary folder
+        here = read_yaml(PARAMS_FILE)["ingest"]["own"] or {}
+        params["ingest"]["own"]["path"] = here.get("path", params["ingest"]["own"]["path"])
+    write_text(tree / PARAMS_FILE, as_yaml(params))
+
+
 def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
     """Compare the registered files and all that the version's dvc.lock names: data, figures, metrics, report."""
     made = tree / paths.MODELS / model.kind
@@ -209,10 +252,9 @@ def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:
     other = [name for name, expected in wanted.items() if file_sha256(made / name) != expected]
     named = ""
     if found := _lock_with(model):
-        commit, lock = found
-        outs, rebuilt = _outs(_file_at(commit, lock)), _outs((tree / lock).read_bytes())
-        other += [path for path in outs if rebuilt.get(path) != outs[path]]
-        named = f", and all {len(outs)} outputs in {lock}"
+        rebuilt = _outs((tree / found.path).read_bytes())
+        other += [path for path in found.outs if rebuilt.get(path) != found.outs[path]]
+        named = f", and all {len(found.outs)} outputs in {found.path}"
     detail = f"different: {', '.join(other)}" if other else f"{', '.join(wanted)}{named} are the same"
     return Check(question, not other, detail)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -13,8 +13,7 @@ from ruamel.yaml import YAML
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import check, overlay, read_yaml
-from deepdigits.core.sections import Section
-from deepdigits.data.config import SHIPPED, Bands, Counts, Kind, Splitting
+from deepdigits.data.config import SHIPPED, Bands, Described, Kind, Splitting
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.own.labelled import Labelled, bright
 from deepdigits.data.validation.frame import class_frame, image_frame
@@ -26,28 +25,17 @@ FOLDER = Path("datasets")
 MARGIN = 0.25
 
 
-class Dataset(Section):
+class Dataset(Described):
     """The contents of datasets/NAME.yaml.
 
     Attributes:
-        source, licence: where the data come from, and what one may do with them.
-        path, sha256, kind, ink, classes, split, images, without: see `deepdigits.data.config.Own`.
+        licence: what one may do with the data.
         bands: the normal ranges, which `validate` checks.
         floors: by model; a model without floors is packaged whatever its figures are, and the summary says so.
         params: changes to params.yaml for these data.
     """
 
-    title: str
-    source: str
     licence: str
-    kind: Kind
-    path: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    ink: Literal["bright", "dark"]
-    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
-    split: Splitting
-    images: Counts
-    without: tuple[str, ...] = ()
     bands: Bands
     floors: DatasetGates = DatasetGates()
     params: dict[str, Any] = Field(default_factory=dict)
@@ -78,13 +66,12 @@ def params_for(root: Path, name: str, params: dict[str, Any]) -> dict[str, Any]:
         raise UserError(f"{name} ships with the pipeline: run make repro without DATASET.")
     found = read_dataset(root, name)
     given = read_yaml(root / FOLDER / f"{name}.yaml")
-    keys = ("title", "source", "kind", "sha256", "ink", "classes", "split", "images", "without")
-    own = {key: given[key] for key in keys if key in given}
+    own = {key: given[key] for key in Described.model_fields if key in given}
     path = str((root / Path(found.path).expanduser()).resolve())
     return overlay(
         params,
         {
-            "ingest": {"own": {"name": name, "path": path, **own}},
+            "ingest": {"own": {"name": name, **own, "path": path}},
             "validate": {"bands": {name: given["bands"]}},
             "gates": {name: given.get("floors", {})},
             **_changes(found.params),

@@ -7,7 +7,9 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -15,17 +17,19 @@ from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_text
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.ops.git import GitError, environment_without_git, git
-from deepdigits.release.datasets import params_for
+from deepdigits.ops.lineage import remember_generated
+from deepdigits.release.datasets import params_for, read_dataset
 from deepdigits.release.params import Params
 
 METRICS = "reports/metrics/"
 MARK = "deepdigits.release.workspace"  # set in the git configuration of every copy made here
 
 
-def prepare(source: Path, target: Path, profile: str, dataset: str | None = None) -> None:
+def prepare(source: Path, target: Path, profile: str, dataset: str | None = None, glyphs: bool = False) -> None:
     """Make `target` a clone of `source`, including uncommitted changes, with profiles/PROFILE.yaml over params.yaml.
 
     With `dataset`, the pipeline runs on the data of datasets/DATASET.yaml. The profile `default` changes nothing more.
+    With `glyphs`, these data must be declared to be glyphs, of which scenes and handwriting can be made.
     An existing `target` is updated and keeps its outputs, so DVC reruns only what changed. Commits made in it are kept
     on the branch `kept-COMMIT`.
 
@@ -34,6 +38,11 @@ def prepare(source: Path, target: Path, profile: str, dataset: str | None = None
             `target` exists and was not made by this function.
     """
     params = profile_params(source, profile, dataset)
+    if glyphs and dataset and not read_dataset(source, dataset).glyphs:
+        raise UserError(
+            f"datasets/{dataset}.yaml does not say glyphs: true, so no scenes or handwriting are made of these data. "
+            "If they are strokes on an empty background, as digits are, add it; otherwise run: make repro"
+        )
     source, target = source.resolve(), target.resolve()
     try:
         if not (target / ".git").exists():
@@ -55,6 +64,7 @@ def prepare(source: Path, target: Path, profile: str, dataset: str | None = None
     text = f"# Generated: params.yaml with profiles/{profile}.yaml over it.\n{params}"
     if not (target / PARAMS_FILE).is_file() or (target / PARAMS_FILE).read_text(encoding="utf-8") != text:
         write_text(target / PARAMS_FILE, text)
+    remember_generated(target, from_commit=not git(source, "status", "--porcelain", "--", str(PARAMS_FILE)))
 
 
 def child_environment() -> dict[str, str]:
@@ -74,8 +84,12 @@ def profile_params(source: Path, profile: str, dataset: str | None = None) -> st
     base = params_for(source, dataset, shipped) if dataset else shipped
     merged = base if profile == "default" else overlay(base, read_yaml(path))
     check(merged, Params, f"{PARAMS_FILE} with {path}")
+    return as_yaml(merged)
+
+
+def as_yaml(params: Mapping[str, Any]) -> str:
     buffer = io.StringIO()
-    YAML(typ="safe", pure=True).dump(merged, buffer)
+    YAML(typ="safe", pure=True).dump(dict(params), buffer)
     return buffer.getvalue()
 
 

@@ -20,7 +20,6 @@ MAX_BODY = 8 * 1024 * 1024
 Pixel = Annotated[int, Field(ge=0, le=255)]
 Row = Annotated[list[Pixel], Field(min_length=SIZE, max_length=SIZE)]
 Image = Annotated[list[Row], Field(min_length=SIZE, max_length=SIZE)]
-Digit = Annotated[int, Field(ge=0, le=9)]
 Label = Annotated[int, Field(ge=0, lt=MOST_CLASSES)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Reader = Literal["cnn", "rnn", "all"]

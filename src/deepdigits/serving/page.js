@@ -130,15 +130,15 @@ async function find({ pad, say }, wanted) {
   marks.clearRect(0, 0, pad.width, pad.height);
   marks.globalAlpha = 0.7;
   mask.forEach((row, y) => row.forEach((kind, x) => {
-    if (kind) { marks.fillStyle = COLOURS[kind - 1]; marks.fillRect(x * cell, y * cell, cell, cell); }
+    if (kind) { marks.fillStyle = COLOURS[(kind - 1) % COLOURS.length]; marks.fillRect(x * cell, y * cell, cell, cell); }
   }));
   marks.globalAlpha = 1; marks.lineWidth = 2; marks.font = "16px system-ui, sans-serif";
-  for (const { label, score, box } of seen) {
+  for (const { class_name: name, score, box } of seen) {
     marks.strokeStyle = marks.fillStyle = "#7dff9b";
     marks.strokeRect(...box);
-    marks.fillText(`${label} (${Math.round(100 * score)} %)`, box[0], Math.max(14, box[1] - 4));
+    marks.fillText(`${name} (${Math.round(100 * score)} %)`, box[0], Math.max(14, box[1] - 4));
   }
-  const names = seen.map(digit => digit.label).join(", ");
+  const names = seen.map(digit => digit.class_name).join(", ");
   pad.setAttribute("aria-label", seen.length ? `Scene, found: ${names}` : "Scene, nothing found");
   say(seen.length ? `Found: ${names}` : "Nothing found");
 }
@@ -177,7 +177,7 @@ async function swap() {
   try {
     const answer = await send(field.pad, "v1/swap?format=png");
     if (!answer.ok) { place.textContent = await refusal(answer); return; }
-    display(place, await answer.blob(), "The digits 0 to 9 in the handwriting of your drawing");
+    display(place, await answer.blob(), `In the handwriting of your drawing: ${classes.join(", ")}`);
   } catch { place.textContent = "The server is not responding."; }
 }
 

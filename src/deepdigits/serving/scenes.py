@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.answers import array_answer
-from deepdigits.serving.bodies import MAX_SCENES, Digit, uploads
+from deepdigits.serving.bodies import MAX_SCENES, Label, uploads
 from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.placing import Placed
 from deepdigits.serving.problems import documented
@@ -23,12 +23,13 @@ UPLOADS = uploads("ScenesBody", MAX_SCENES, "PNG or JPEG pictures of several dig
 
 
 class FoundDigit(BaseModel):
-    """One digit: its label, its score, and its box in pixels of the picture as sent.
+    """One digit: its label and name, its score, and its box in pixels of the picture as sent.
 
     The box is x and y of the upper left corner, width, height.
     """
 
-    label: Digit
+    label: Label
+    class_name: str
     score: float
     box: Annotated[list[float], Field(min_length=4, max_length=4)]
 
@@ -77,7 +78,7 @@ def _run_network(served: Served, scenes: list[Placed]) -> dict[str, np.ndarray]:
 
 def _detect(served: Served, scenes: list[Placed]) -> DetectAnswer:
     found = _run_network(served, scenes)
-    digits = [_digits(scene, found, row) for row, scene in enumerate(scenes)]
+    digits = [_digits(served, scene, found, row) for row, scene in enumerate(scenes)]
     return DetectAnswer(model=served.name, version=served.version, scenes=digits)
 
 
@@ -85,11 +86,12 @@ def _segment(served: Served, scenes: list[Placed]) -> Response:
     return array_answer(served, "masks", _run_network(served, scenes)["semantic"])
 
 
-def _digits(scene: Placed, found: dict[str, np.ndarray], row: int) -> list[FoundDigit]:
+def _digits(served: Served, scene: Placed, found: dict[str, np.ndarray], row: int) -> list[FoundDigit]:
     scores = found["scores"][row].max(axis=1)
     return [
         FoundDigit(
-            label=int(found["scores"][row, place].argmax()),
+            label=(label := int(found["scores"][row, place].argmax())),
+            class_name=served.classes[label],
             score=round(float(scores[place]), 4),
             box=scene.back(found["boxes"][row, place]),
         )

@@ -10,21 +10,20 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from deepdigits.core.pixels import to_bytes
+from deepdigits.data.own.labelled import MOST_CLASSES
 from deepdigits.export.runtime import OnnxNetwork
 from deepdigits.serving.answers import array_answer
 from deepdigits.serving.bodies import MAX_BATCH, Image, uploads
 from deepdigits.serving.champions import ChampionWatch, Served
 from deepdigits.serving.images import to_png
-from deepdigits.serving.problems import documented
+from deepdigits.serving.problems import Problem, documented
 from deepdigits.serving.reading import read_images
 from deepdigits.serving.telemetry import Telemetry
 from deepdigits.serving.workers import Work
 
-DIGITS = 10
-
 
 class SwapAnswer(BaseModel):
-    """The swaps of each image: to the requested digit, or to 0, 1, 2 ... 9."""
+    """The swaps of each image: to the requested digit, or to all of them in order."""
 
     model: str
     version: int
@@ -44,7 +43,9 @@ def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, wor
     )
     async def swap(
         request: Request,
-        digit: Annotated[int | None, Query(ge=0, lt=DIGITS, description="The target digit; default: all ten.")] = None,
+        digit: Annotated[
+            int | None, Query(ge=0, lt=MOST_CLASSES, description="The target digit; default: all.")
+        ] = None,
         format: Annotated[Literal["json", "png"], Query(description="png: one row of swaps per image.")] = "json",
     ) -> Response:
         """Draw digits in the handwriting of images sent as JSON, or as PNG or JPEG pictures of any size."""
@@ -52,10 +53,11 @@ def add_swap_route(app: FastAPI, watch: ChampionWatch, telemetry: Telemetry, wor
         images = await work.read(
             read_images, request.headers.get("content-type", ""), await request.body(), served.input
         )
+        if digit is not None and digit >= len(served.classes):
+            raise Problem(422, f"digit: there is no class {digit}; labels are 0 to {len(served.classes) - 1}.")
         telemetry.images.labels(served.name).inc(len(images))
-        return await work.run(
-            _swap_digits, served, images, np.arange(DIGITS) if digit is None else np.array([digit]), format
-        )
+        wanted = np.arange(len(served.classes)) if digit is None else np.array([digit])
+        return await work.run(_swap_digits, served, images, wanted, format)
 
 
 def _swap_digits(served: Served, images: np.ndarray, wanted: np.ndarray, format: str) -> Response:

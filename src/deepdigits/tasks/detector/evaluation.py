@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from deepdigits.core import paths
+from deepdigits.core.files import read_json
 from deepdigits.data.scenes.scenes import Scenes, load_scenes
 from deepdigits.plotting.plots import save_curves
 from deepdigits.tasks.config import Evaluate
@@ -29,14 +30,15 @@ def evaluate(network: Detector, figures: Path, _config: Evaluate) -> dict[str, f
 
     Stress scenes are larger and more crowded than any in training. They are searched at four scales.
     """
-    threshold = float(network.threshold)
+    threshold, classes = float(network.threshold), read_json(paths.SCENE_MANIFEST)["classes"]
     measures = {"threshold": threshold}
     for name, prefix, find in (("test", "", find_digits), ("stress", "stress.", find_at_scales)):
         scenes = load_scenes(paths.scene_file(name))
         found = Detections(*find(network, scenes.images))
         measures |= {f"{prefix}{key}": value for key, value in detection_measures(scenes, found, threshold).items()}
-        save_pictures(scenes, found, threshold, figures, name)
-    save_bars([measures[f"ap.{digit}"] for digit in range(10)], figures / "by_digit.png", "Average precision by digit")
+        save_pictures(scenes, found, threshold, classes, figures, name)
+    by_class = {name: measures.get(f"ap.{label}", np.nan) for label, name in enumerate(classes)}
+    save_bars(by_class, figures / "by_digit.png", "Average precision by class")
     return measures
 
 
@@ -62,15 +64,17 @@ def summary(measures: Mapping[str, Any]) -> str:
     )
 
 
-def save_pictures(scenes: Scenes, found: Detections, threshold: float, figures: Path, name: str) -> None:
+def save_pictures(
+    scenes: Scenes, found: Detections, threshold: float, classes: Sequence[str], figures: Path, name: str
+) -> None:
     matches = match(scenes, found)
     curves = {f"overlap {overlap}": precision_recall(matches, column) for overlap, column in OVERLAPS.items()}
     save_curves(
         curves, figures / f"{name}_precision_recall.png", "Precision and recall, all digits", "recall", "precision"
     )
-    save_detections(scenes, found, threshold, range(min(SHOWN, len(scenes))), figures / f"{name}_found.png")
+    save_detections(scenes, found, threshold, range(min(SHOWN, len(scenes))), classes, figures / f"{name}_found.png")
     wrong = scenes_with_errors(scenes, found, threshold)[:SHOWN]
-    save_detections(scenes, found, threshold, wrong, figures / f"{name}_errors.png")
+    save_detections(scenes, found, threshold, wrong, classes, figures / f"{name}_errors.png")
 
 
 def scenes_with_errors(scenes: Scenes, found: Detections, threshold: float) -> list[int]:

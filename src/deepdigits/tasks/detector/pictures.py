@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,14 @@ HIT, MISS, FALSE_ALARM = "#2fbf71", "#ffb000", "#ff4d4d"
 COLOURS = "tab10"
 
 
-def save_detections(scenes: Scenes, found: Detections, threshold: float, rows: Sequence[int], path: Path) -> None:
-    """Plot scenes with the boxes that score at least `threshold`: digits found, digits missed, false alarms."""
+def save_detections(
+    scenes: Scenes, found: Detections, threshold: float, rows: Sequence[int], classes: Sequence[str], path: Path
+) -> None:
+    """Plot scenes with the boxes that score at least `threshold`: digits found, digits missed, false alarms.
+
+    Args:
+        classes: the names of the classes.
+    """
     columns = 6
     figure = Figure(figsize=(columns * 2.1, -(-len(rows) // columns) * 2.1 + 0.6), layout="constrained")
     for axes, row in zip(_panels(figure, len(rows), columns), rows, strict=True):
@@ -32,10 +38,10 @@ def save_detections(scenes: Scenes, found: Detections, threshold: float, rows: S
         for box, label in zip(
             scenes.boxes[there][~meets.any(axis=1)], scenes.labels[there][~meets.any(axis=1)], strict=True
         ):
-            _draw_box(axes, box, str(label), MISS)
+            _draw_box(axes, box, classes[label], MISS)
         boxes, labels = found.boxes[row][shown], found.labels[row][shown]
         for box, label, hit in zip(boxes, labels, meets.any(axis=0), strict=True):
-            _draw_box(axes, box, str(label), HIT if hit else FALSE_ALARM)
+            _draw_box(axes, box, classes[label], HIT if hit else FALSE_ALARM)
     legend = {"found": HIT, "missed": MISS, "false alarm": FALSE_ALARM}
     figure.legend(
         handles=[Patch(color=colour, label=name) for name, colour in legend.items()],
@@ -58,20 +64,21 @@ def save_overlays(scenes: Scenes, found: np.ndarray, rows: Sequence[int], path: 
             if mask is wrong:
                 axes.imshow(wrong, cmap="autumn", vmin=0, vmax=1, interpolation="nearest")
             elif mask is not None:
-                painted = np.where(mask > 0, mask.astype(float) - 1, np.nan)
+                painted = np.where(mask > 0, (mask.astype(float) - 1) % 10, np.nan)
                 axes.imshow(painted, cmap=COLOURS, vmin=-0.5, vmax=9.5, alpha=0.8, interpolation="nearest")
     for axes, name in zip(panels[:, 0], ("scene", "true mask", "mask found", "wrong pixels"), strict=True):
         axes.set_ylabel(name)
     save_figure(figure, path)
 
 
-def save_bars(values: Sequence[float], path: Path, title: str) -> None:
-    """Plot one bar per digit."""
+def save_bars(values: Mapping[str, float], path: Path, title: str) -> None:
+    """Plot one bar per class, by name."""
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    bars = axes.bar(range(len(values)), values)
-    axes.bar_label(bars, [f"{value:.3f}" for value in values], fontsize=8)
-    axes.set(xticks=range(len(values)), xlabel="digit", title=title, ylim=(0, 1.1))
+    bars = axes.bar(range(len(values)), list(values.values()))
+    axes.bar_label(bars, [f"{value:.3f}" for value in values.values()], fontsize=8)
+    axes.set(xticks=range(len(values)), xlabel="class", title=title, ylim=(0, 1.1))
+    axes.set_xticklabels(list(values))
     axes.grid(axis="y", alpha=0.3)
     save_figure(figure, path)
 

@@ -27,9 +27,9 @@ from deepdigits.tasks.detector.network import Detector, has_box, two_guesses
 class ExportedDetector(Exported):
     """images uint8 `(n, height, width)` -> boxes, scores and shown, one entry per cell.
 
-    boxes is float32 `(n, cells, 4)`: x, y, width, height in pixels. scores is float32 `(n, cells, 10)`, one score per
-    digit. Both are 0 where there is no box. shown is bool `(n, cells)`: whether the best score reaches the threshold
-    found on validation.
+    boxes is float32 `(n, cells, 4)`: x, y, width, height in pixels. scores is float32 `(n, cells, classes)`, one score
+    per class. Both are 0 where there is no box. shown is bool `(n, cells)`: whether the best score reaches the
+    threshold found on validation.
 
     The export neither picks a digit nor reorders the cells: with almost equal scores, ONNX Runtime and PyTorch could
     pick or sort differently.
@@ -111,7 +111,7 @@ TASK = Task(
             outputs=Schema(
                 [
                     TensorSpec(np.dtype("float32"), (-1, -1, 4), "boxes"),
-                    TensorSpec(np.dtype("float32"), (-1, -1, 10), "scores"),
+                    TensorSpec(np.dtype("float32"), (-1, -1, -1), "scores"),
                     TensorSpec(np.dtype("bool"), (-1, -1), "shown"),
                 ]
             ),
@@ -123,7 +123,7 @@ TASK = Task(
         "test_found.png": "The first test scenes: green found, yellow missed, red false alarms.",
         "test_errors.png": "The first test scenes with a mistake.",
         "test_precision_recall.png": "Precision and recall at three overlap thresholds.",
-        "by_digit.png": "Average precision by digit.",
+        "by_digit.png": "Average precision by class.",
         "stress_found.png": "Larger, more crowded scenes than any in training, searched at four scales.",
     },
     open=OnnxNetwork,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from deepdigits.core import paths
+from deepdigits.core.files import read_json
 from deepdigits.data.scenes.scenes import load_scenes
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.detector.pictures import save_bars, save_overlays
@@ -28,7 +29,9 @@ def evaluate(network: Segmenter, figures: Path, _config: Evaluate) -> dict[str, 
     worst = np.argsort(by_scene, kind="stable")[:SHOWN]
     save_overlays(scenes, found, range(min(SHOWN, len(scenes))), figures / "overlays.png")
     save_overlays(scenes, found, [int(row) for row in worst], figures / "worst.png")
-    save_bars([measures[f"iou.{digit}"] for digit in range(10)], figures / "by_digit.png", "IoU by digit")
+    classes = read_json(paths.SCENE_MANIFEST)["classes"]
+    by_class = {name: measures.get(f"iou.{label}", np.nan) for label, name in enumerate(classes)}
+    save_bars(by_class, figures / "by_digit.png", "IoU by class")
     return measures
 
 

@@ -80,7 +80,7 @@ def figures(m: Mapping[str, Any]) -> Rows:
         ("correlation of slant between source and swap", f"{m['test.slant_correlation']:.3f}"),
         ("correlation of stroke thickness between source and swap", f"{m['test.thickness_correlation']:.3f}"),
         (
-            "digit predicted from its style code: by a network, by logistic regression (chance 10 %)",
+            "digit predicted from its style code: by a network, by logistic regression (chance: 1 in all classes)",
             f"{m['test.probe']:.1%}, {m['test.probe_linear']:.1%}",
         ),
         ("mean pixel difference after swapping there and back (0 to 1)", f"{m['test.cycle_error']:.4f}"),
