@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from deepdigits.core.files import read_json
 from deepdigits.data.digits.splits import Split
-from tests.pipeline.conftest import Workspace
+from tests.pipeline.conftest import Workspace, commit
 
 NAMES = {0: "ring shape", 1: "Strich", 7: "седем"}  # names with a space, and in other scripts
 FORMATS = (("png", "L"), ("jpg", "RGB"), ("bmp", "L"), ("webp", "RGB"), ("tif", "CMYK"), ("png", "P"), ("gif", "P"))
@@ -42,6 +43,9 @@ def shapes(smoke: Workspace, digits: tuple[Split, Split], tmp_path_factory: pyte
     assert added.returncode == 0, added.stderr
     assert "3 classes" in added.stdout
     assert base.run("git", "checkout", "--", "params.yaml").returncode == 0
+    with (base.root / "datasets/shapes.yaml").open("a") as file:
+        file.write("glyphs: true\n")
+    commit(base, "Data of one's own")
     made = base.run("deepdigits", "workspace", "smoke", "build/shapes", "--dataset", "shapes")
     assert made.returncode == 0, made.stderr
     workspace = replace(base, root=base.root / "build/shapes")
@@ -70,6 +74,32 @@ def test_its_versions_are_promoted_under_its_name(shapes: Workspace) -> None:
     client = MlflowClient(f"sqlite:///{shapes.root}/mlruns/mlflow.db")
     assert {model.name for model in client.search_registered_models()} == {"shapes-cnn", "shapes-rnn", "shapes-gan"}
     assert client.get_model_version_by_alias("shapes-cnn", "champion").version == 1
+
+
+def test_its_versions_lead_back_to_a_commit(shapes: Workspace) -> None:
+    done = shapes.run("deepdigits", "verify", "shapes-cnn", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {check["question"]: check["detail"] for check in json.loads(done.stdout)}
+    assert found["a dvc.lock names this file"] == "models/cnn/model.onnx of this working copy, dvc.lock"
+    assert found["it was made from a clean tree"] == "nothing but the commit"
+
+
+@pytest.mark.extended
+def test_its_versions_can_be_rebuilt(shapes: Workspace) -> None:
+    done = replace(shapes, launchers=None).run("deepdigits", "verify", "shapes-cnn", "--rebuild", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rebuilt = json.loads(done.stdout[done.stdout.index("[\n") :])[-1]
+    assert "outputs in dvc.lock are the same" in rebuilt["detail"]
+
+
+@pytest.mark.extended
+def test_scenes_and_handwriting_run_on_glyphs(shapes: Workspace) -> None:
+    done = shapes.run("dvc", "repro", "--keep-going", "--all-pipelines")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = read_json(shapes.root / "reports/metrics/evaluate_detector.json")
+    assert {key for key in found if key.startswith("detector.test.ap.")} == {f"detector.test.ap.{n}" for n in range(3)}
+    for kind in ("detector", "segmenter", "swap", "fakes"):
+        assert "None are declared." in (shapes.root / f"models/{kind}/model_card.md").read_text()
 
 
 def test_changed_data_are_refused_with_the_command_that_shows_the_change(shapes: Workspace) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 datasets = typer.Typer(no_args_is_help=True, help="Describe data of your own, and check them against the description.")
 console = Console(highlight=False)
+PAIRS_SHOWN = 18  # in the picture of images that look alike
 
 
 @datasets.command()
@@ -55,7 +56,7 @@ def add(
     split = Splitting(validation=validation, test=test, seed=seed, group=group)
     rows = rows_of(data, split)
     found = examine(data)
-    show(data, found, rows)
+    show(data, found, rows, Path("build") / f"{name}-alike.png")
     if found.errors:
         raise UserError(
             "\n".join(
@@ -80,7 +81,7 @@ def check(name: Annotated[str, typer.Argument(help="The NAME of datasets/NAME.ya
     source = Path(described.path).expanduser()
     data = read_source(source, described.kind, described.ink, described.split.group, described.without)
     rows, found = rows_of(data, described.split), examine(data)
-    show(data, found, rows)
+    show(data, found, rows, Path("build") / f"{name}-alike.png")
     changed = list(found.errors)
     if (content := source_sha256(source)) != described.sha256:
         changed.append(f"the content has changed: sha256 is {content}, described is {described.sha256}")
@@ -94,8 +95,10 @@ def check(name: Annotated[str, typer.Argument(help="The NAME of datasets/NAME.ya
     console.print(f"{source} matches datasets/{name}.yaml.")
 
 
-def show(data: Labelled, found: Findings, rows: Mapping[str, Sized]) -> None:
-    """Print what was found in a source."""
+def show(data: Labelled, found: Findings, rows: Mapping[str, Sized], alike: Path) -> None:
+    """Print what was found in a source, and write the pairs of images that look alike to a picture."""
+    from deepdigits.plotting.figures import save_captioned
+
     splits = ", ".join(f"{len(part):,} {name}" for name, part in rows.items())
     console.print(f"{len(data):,} images of {len(data.classes)} classes: {splits}", markup=False)
     counts = ", ".join(f"{name} {count:,}" for name, count in list(found.counts.items())[:30])
@@ -104,3 +107,8 @@ def show(data: Labelled, found: Findings, rows: Mapping[str, Sized]) -> None:
         console.print(f"note: {note}", markup=False)
     for warning in found.warnings:
         console.print(f"warning: {warning}", markup=False)
+    if len(found.alike):
+        shown = found.alike[:PAIRS_SHOWN].ravel()
+        captions = [f"{data.names[row]}\n{data.classes[data.labels[row]]}" for row in shown]
+        save_captioned(data.images[shown], captions, alike, "Pairs of images that look alike", columns=6)
+        console.print(f"The first {len(shown) // 2} pairs: {alike}", markup=False)

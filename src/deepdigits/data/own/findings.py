@@ -61,19 +61,15 @@ def _duplicates(data: Labelled) -> Iterable[str]:
     places: dict[str, list[int]] = {}
     for row, image in enumerate(data.images):
         places.setdefault(hashlib.sha256(image.tobytes()).hexdigest(), []).append(row)
-    repeated = [rows for rows in places.values() if len(rows) > 1]
-    contradicting = [rows for rows in repeated if len(set(data.labels[rows])) > 1]
-    across = [
-        rows
-        for rows in repeated
-        if data.splits is not None and len(set(data.splits[rows])) > 1 and rows not in contradicting
-    ]
-    within = [rows for rows in repeated if rows not in contradicting and rows not in across]
-    for what, found in (
-        ("with different labels", contradicting),
-        ("in two splits", across),
-        ("more than once", within),
-    ):
+    faults: dict[str, list[list[int]]] = {"with different labels": [], "in two splits": [], "more than once": []}
+    for rows in places.values():
+        if len(set(data.labels[rows])) > 1:
+            faults["with different labels"].append(rows)
+        elif data.splits is not None and len(set(data.splits[rows])) > 1:
+            faults["in two splits"].append(rows)
+        elif len(rows) > 1:
+            faults["more than once"].append(rows)
+    for what, found in faults.items():
         if found:
             shown = "; ".join(" and ".join(data.names[row] for row in rows[:3]) for rows in found[:SHOWN])
             several = "1 image appears" if len(found) == 1 else f"{len(found)} images appear"
