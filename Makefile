@@ -28,11 +28,12 @@ define run
 	$(DVC) repro --keep-going $(1) || status=$$?; deepdigits summary || status=$$?; exit $$status
 endef
 # A profile runs in a working copy of its own, as does data of your own (DATASET=NAME, see docs/own-data.md).
-OWN     := $(filter-out mnist digits,$(DATASET))
+MAIN    := $(shell sed -n 's/^dataset: *\([a-z0-9-]*\).*/\1/p' params.yaml)
+OWN     := $(filter-out $(MAIN),$(DATASET))
 COPY    := $(OWN)$(if $(filter-out default,$(PROFILE)),$(if $(OWN),-)$(PROFILE))
 DIR     := $(if $(COPY),build/$(COPY),.)
 PREPARE = $(if $(COPY),deepdigits workspace $(PROFILE) $(DIR) $(if $(OWN),--dataset $(OWN)) $(NEEDS) &&)
-NAMED   := $(or $(OWN),$(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),mnist)
+NAMED   := $(or $(OWN),$(shell sed -n 's/^  "name": "\(.*\)",/\1/p' data/processed/manifest.json 2>/dev/null),$(MAIN))
 
 VENV := .venv
 PIP  := $(VENV)/bin/pip install --quiet --disable-pip-version-check

@@ -23,8 +23,9 @@ from deepdigits.core.files import read_json, write_text
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.core.measures import measures_of
 from deepdigits.ops.exit import exits_cleanly
+from deepdigits.release.generated import as_yaml
 from deepdigits.release.params import Params
-from deepdigits.release.workspace import as_yaml, child_environment, prepare
+from deepdigits.release.workspace import child_environment, prepare
 
 SPEAKERS = ("s1", "s2", "s3", "s4", "s5", "s6")
 SETS = ("fashion", "breast", "spoken")
@@ -77,7 +78,12 @@ def spoken() -> list[Row]:
         {"held_out": {"test": [test], "validation": [SPEAKERS[(place + 1) % len(SPEAKERS)]]}}
         for place, test in enumerate(SPEAKERS)
     ]
-    random: dict[str, Any] = {"group": None, "held_out": {"test": [], "validation": []}, "test": 1 / 6, "validation": 1 / 6}
+    random: dict[str, Any] = {
+        "group": None,
+        "held_out": {"test": [], "validation": []},
+        "test": 1 / 6,
+        "validation": 1 / 6,
+    }
     *unheard, heard = trained("spoken", [{"ingest": {"own": {"split": split}}} for split in (*left_out, random)])
     return [
         part

@@ -13,9 +13,9 @@ from jinja2 import Environment, StrictUndefined
 from benchmarks.common import RESULTS, read_results
 from benchmarks.seeds import COLLAPSED, SHORT, SOUND, read_trainings, recipe_of
 from deepdigits.core.files import write_text
-from deepdigits.core.loading import PARAMS_FILE, read_params, read_yaml
+from deepdigits.core.loading import PARAMS_FILE, read_yaml
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.release.params import Params
+from deepdigits.release.datasets import read_dataset
 from deepdigits.tasks.catalogue import TASKS
 
 TITLES = {
@@ -60,11 +60,11 @@ def render() -> str:
 
 def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row per floor: the figures of sound trainings, and of bad ones."""
-    gates = read_params(Params).gates["mnist"]
+    floors = read_dataset(Path.cwd(), "mnist").floors
     rows = []
     for task in TASKS.values():
         for floor, (measure, sign) in task.rules.items():
-            if getattr(getattr(gates, task.name), floor) is None:
+            if getattr(getattr(floors, task.name), floor) is None:
                 continue
             key = f"{task.name}.{measure}"
             having = [record for record in trainings if key in record["figures"]]
@@ -76,7 +76,7 @@ def floor_rows(trainings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             for record in having:
                 if record["kind"] == SOUND:
                     processors[record["environment"]["capability"]].append(record["figures"][key])
-            limit = getattr(getattr(gates, task.name), floor)
+            limit = getattr(getattr(floors, task.name), floor)
             worst = (min if sign > 0 else max)(sound) if sound else None
             rows.append(
                 {

@@ -18,18 +18,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from safetensors.torch import load_file, save
 
 from benchmarks.common import RESULTS, environment
 from deepdigits.core import paths
 from deepdigits.core.errors import UserError
-from deepdigits.core.files import read_json, sha256, write_bytes, write_json
-from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_params, read_yaml
+from deepdigits.core.files import read_json, sha256, write_bytes, write_json, write_text
+from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.core.measures import measures_of
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import git_state
 from deepdigits.ops.pipeline import pipeline_files, read_stages
+from deepdigits.release.datasets import read_dataset
+from deepdigits.release.generated import as_yaml
 from deepdigits.release.params import Params
 from deepdigits.release.workspace import child_environment, prepare
 from deepdigits.tasks.catalogue import TASKS
@@ -84,7 +85,7 @@ def is_complete(record: Mapping[str, Any]) -> bool:
 
 def judged(name: str) -> list[str]:
     """The measures of a model that have a floor on MNIST."""
-    floors = getattr(read_params(Params).gates["mnist"], name)
+    floors = getattr(read_dataset(Path.cwd(), "mnist").floors, name)
     return [measure for floor, (measure, _) in TASKS[name].rules.items() if getattr(floors, floor) is not None]
 
 
@@ -124,8 +125,7 @@ def shortened(shipped: Mapping[str, Any]) -> dict[str, Any]:
 
 def train(params: dict[str, Any], copy: Path) -> None:
     check(params, Params, f"{PARAMS_FILE} with other seeds")
-    with (copy / PARAMS_FILE).open("w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(params, file)
+    write_text(copy / PARAMS_FILE, as_yaml(params))
     evaluations = [
         f"{file}:{name}"
         for file in pipeline_files(copy)

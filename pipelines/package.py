@@ -25,8 +25,8 @@ from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, stage_run
 from deepdigits.release.cards import model_card
-from deepdigits.release.config import Gates, Package
-from deepdigits.release.floors import check_floors, floors_of, missed_floors
+from deepdigits.release.config import Package
+from deepdigits.release.floors import check_floors, ingested_floors, missed_floors
 from deepdigits.release.packaged import check_figures, describe_package, read_metrics, read_packaged
 from deepdigits.release.registry import register
 from deepdigits.tasks.contract import Task
@@ -35,7 +35,6 @@ from pipelines.tasks import task_named
 
 class Parameters(StageParams):
     package: Package
-    gates: Gates
 
 
 @exits_cleanly
@@ -46,7 +45,7 @@ def main() -> None:
     manifest = validated_manifest(task.data.manifest, task.data.verdict)
     metrics = read_metrics(task)
     dataset = read_json(paths.MANIFEST)["name"]
-    gates = check_floors(task, measures_of(task.name, metrics), floors_of(params.gates, dataset))
+    gates = check_floors(task, measures_of(task.name, metrics), ingested_floors())
     lineage = stage_lineage(f"package_{task.name}", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), lineage.stage, {"model": task.name}, "packaging") as run:
         run.metrics({f"gate/{gate['metric']}": float(gate["passed"]) for gate in gates})
@@ -54,7 +53,7 @@ def main() -> None:
             lines = "\n".join(f"- {floor}" for floor in missed)
             raise UserError(
                 f"{task.name} is below a floor, so it is neither packaged nor registered:\n{lines}\n"
-                f"The floors are in params.yaml: gates.{dataset}.{task.name}. See the report for all metrics."
+                f"The floors are in datasets/{dataset}.yaml. See the report for all metrics."
             )
         run.metrics({"onnx_difference": package_model(task, params.package, manifest)})
         description = read_json(paths.MODELS / task.name / "model.json")

@@ -12,8 +12,7 @@ from deepdigits.core.measures import measures_of
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.release.config import Gates
-from deepdigits.release.floors import check_floors, floors_of
+from deepdigits.release.floors import check_floors, ingested_floors
 from deepdigits.release.packaged import read_metrics
 from deepdigits.release.report import report_page, section
 from deepdigits.tasks.evaluation import SCENES
@@ -22,13 +21,9 @@ from pipelines.tasks import task_named
 COMPARED = {"cnn", "rnn"}
 
 
-class Parameters(StageParams):
-    gates: Gates
-
-
 @exits_cleanly
 def main() -> None:
-    params = read_params(Parameters)
+    params = read_params(StageParams)
     if len(sys.argv) < 3:
         raise UserError("Pass the page name, then the names of its tasks, e.g. index cnn rnn gan.")
     page, *names = sys.argv[1:]
@@ -36,10 +31,9 @@ def main() -> None:
     (data,) = {task.data for task in tasks.values()}
     metrics = {name: read_metrics(task) for name, task in tasks.items()}
     dataset = read_json(paths.MANIFEST)["name"]
+    floors = ingested_floors()
     gates = [
-        gate
-        for name, task in tasks.items()
-        for gate in check_floors(task, measures_of(name, metrics[name]), floors_of(params.gates, dataset))
+        gate for name, task in tasks.items() for gate in check_floors(task, measures_of(name, metrics[name]), floors)
     ]
     text = report_page(
         title=f"deepdigits on {dataset}" if page == "index" else f"deepdigits on {dataset}: {page}",

@@ -13,6 +13,7 @@ from deepdigits.core.files import read_json, write_json, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.config import Ingest, Validate
+from deepdigits.data.described import INGESTED, Expected, part
 from deepdigits.data.digits.splits import SPLITS, Split, load_split
 from deepdigits.data.validation.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations, group_expectations
 from deepdigits.data.validation.frame import class_frame, group_frame, image_frame, split_frame
@@ -38,18 +39,16 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    manifest = read_json(paths.MANIFEST)
+    manifest, described = read_json(paths.MANIFEST), part(read_json(INGESTED), Expected, str(INGESTED))
     config = params.validate_
     lineage = stage_lineage("validate", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "validate", {}, "validation") as run:
         splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
         images = image_frame(splits)
-        counts = expected_counts(
-            manifest["name"], params.ingest.validation_images, params.ingest.subset, params.ingest.own
-        )
+        counts = expected_counts(described.images, params.ingest.subset)
         of_splits = split_frame(images, counts, label_disagreement(splits))
         frames = dict(zip(FRAMES, (images, of_splits, class_frame(splits, len(manifest["classes"]))), strict=True))
-        suites = expectations(config.bands[manifest["name"]], config.max_off_center_fraction, manifest["classes"])
+        suites = expectations(described.bands, config.max_off_center_fraction, manifest["classes"])
         if groups := {name: one["groups"] for name, one in manifest["splits"].items() if "groups" in one}:
             frames["groups"], suites["groups"] = group_frame(groups), group_expectations()
         verdict = check(frames, suites, ROW_NAMES, config.example_count)
@@ -62,7 +61,7 @@ def main() -> None:
         if not verdict.success:
             raise UserError(
                 failure_message(verdict, paths.DATA_DOCS, "dvc repro --force ingest")
-                + " If the data are right, widen the bands in params.yaml: validate."
+                + f" If the data are right, widen the bands in datasets/{manifest['name']}.yaml."
             )
 
 

@@ -36,7 +36,7 @@ def main(model: str, share: float) -> None:
     write_bytes(path, save({name: weights.contiguous() for name, weights in network.state_dict().items()}))
     write_json(evaluation, read_json(evaluation) | weights_named(model, task.judges))
     params = read_params(Params)
-    package_model(task, params.package, read_json(paths.MANIFEST)["classes"])
+    package_model(task, params.package, read_json(paths.MANIFEST))
     write_text(card, card.read_text().replace(old_sha256, file_sha256(path)))
     describe_package(task)
     print(register(read_packaged(task, params.profile)))

@@ -49,7 +49,10 @@ class Workspace:
         return self.run("python", *arguments)
 
     def edit_params(self, old: str, new: str) -> None:
-        path = self.root / "params.yaml"
+        self.edit(old, new, Path("params.yaml"))
+
+    def edit(self, old: str, new: str, file: Path) -> None:
+        path = self.root / file
         text = path.read_text()
         assert old in text
         path.write_text(text.replace(old, new))
@@ -97,7 +100,7 @@ def prepared_clone(root: Path, env: dict[str, str], mirrors: Sequence[str] | Non
     workspace = Workspace(root, env)
     if mirrors is not None:
         workspace.environment.pop("MNIST_MIRROR", None)
-        path = root / "params.yaml"
+        path = root / "datasets/mnist.yaml"
         text = path.read_text().replace("https://ossci-datasets.s3.amazonaws.com/mnist", mirrors[0])
         path.write_text(text.replace("https://storage.googleapis.com/cvdf-datasets/mnist", mirrors[1]))
     commit(workspace, "The profile's parameters")

@@ -14,9 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from deepdigits.core.files import sha256
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.ingest.idx import encode_idx
-from deepdigits.data.ingest.sources import MNIST_SHA256, mnist_splits
+from deepdigits.data.own.arrays import read_idx
 
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = MNIST_SHA256
+NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = NAMES
 RNG = np.random.default_rng(0)
 Files = dict[str, bytes]
 
@@ -25,7 +26,7 @@ Files = dict[str, bytes]
 class Fault:
     """A change to the files and the message that refuses them.
 
-    If `trusted`, the hashes in the code are those of the changed files, as if somebody had pinned them; otherwise they
+    If `trusted`, the described hashes are those of the changed files, as if somebody had pinned them; otherwise they
     are MNIST's.
     """
 
@@ -34,13 +35,20 @@ class Fault:
     trusted: bool = True
 
 
+def splits_of(files: Files) -> tuple[Split, Split]:
+    """The training and test images."""
+    found = read_idx(files, Path("mnist"), 10)
+    train, test = (np.flatnonzero(found.splits == name) for name in ("train", "test"))
+    return found.take(train), found.take(test)
+
+
 def data(change: Callable[[Split, Split], tuple[Split, Split]]) -> Callable[[Files], Files]:
     """Apply a change of the train and test splits to the encoded files."""
 
     def changed(files: Files) -> Files:
-        train, test = change(*mnist_splits(files))
+        train, test = change(*splits_of(files))
         arrays = (train.images, train.labels, test.images, test.labels)
-        return {name: encode_idx(np.asarray(array, np.uint8)) for name, array in zip(MNIST_SHA256, arrays, strict=True)}
+        return {name: encode_idx(np.asarray(array, np.uint8)) for name, array in zip(NAMES, arrays, strict=True)}
 
     return changed
 
@@ -210,9 +218,9 @@ def write_mirror(files: Files, folder: Path, compress: bool) -> None:
             (folder / name).write_bytes(content)
 
 
-def trust(files: Files, source: Path) -> None:
-    """Pin the hashes of these files in a copy of sources.py."""
-    text = source.read_text()
+def trust(files: Files, description: Path) -> None:
+    """Pin the hashes of these files in a copy of datasets/mnist.yaml."""
+    text = description.read_text()
     for name, content in files.items():
-        text = re.sub(rf'("{name}": )"[0-9a-f]{{64}}"', rf'\1"{sha256(content)}"', text)
-    source.write_text(text)
+        text = re.sub(rf"({name}: )[0-9a-f]{{64}}", rf"\g<1>{sha256(content)}", text)
+    description.write_text(text)

@@ -16,12 +16,12 @@ import pytest
 
 from deepdigits.core.files import read_json
 from deepdigits.data.digits.splits import subset
-from deepdigits.data.ingest.sources import mnist_splits, raw_bytes
+from deepdigits.data.ingest.sources import raw_bytes
 from tests.pipeline.conftest import Workspace, output_hashes
-from tests.pipeline.mirrors import FAULTS, HARMLESS, Fault, Files, trust, write_mirror
+from tests.pipeline.mirrors import FAULTS, HARMLESS, Fault, Files, splits_of, trust, write_mirror
 
 CLONES = 2
-SOURCES = Path("src/deepdigits/data/ingest/sources.py")
+DESCRIPTION = Path("datasets/mnist.yaml")
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class ClonePool:
         workspace = self.free.get()
         try:
             write_mirror(files, self.folder / name, compress=len(name) % 2 == 0)
-            source = workspace.root / SOURCES
-            shutil.copy(self.smoke.root / SOURCES, source)
+            source = workspace.root / DESCRIPTION
+            shutil.copy(self.smoke.root / DESCRIPTION, source)
             if trusted:
                 trust(files, source)
-            else:  # a changed source makes DVC run ingest, which then reads the mirror
+            else:  # a changed description makes DVC run ingest, which then reads the mirror
                 source.write_text(source.read_text() + f"# {name}\n")
             workspace.environment["MNIST_MIRROR"] = str(self.folder / name)
             done = workspace.run("dvc", "repro", *target)
@@ -70,7 +70,7 @@ class ClonePool:
 
 def part_of_mnist(files: Files) -> Files:
     """Take only as many images as the smoke profile needs, to save time, with MNIST's class shares."""
-    train, test = mnist_splits(files)
+    train, test = splits_of(files)
     return raw_bytes(subset(train, 14_000, 0), subset(test, 2_000, 0))
 
 
@@ -124,7 +124,7 @@ def test_another_split_seed_passes(clones: ClonePool) -> None:
     workspace = clones.free.get()
     workspace.environment["MNIST_MIRROR"] = str(clones.folder / "first")
     write_mirror(clones.files, clones.folder / "first", compress=True)
-    trust(clones.files, workspace.root / SOURCES)
-    workspace.edit_params("split_seed: 20260101", "split_seed: 7")
+    trust(clones.files, workspace.root / DESCRIPTION)
+    workspace.edit("seed: 20260101", "seed: 7", DESCRIPTION)
     done = workspace.run("dvc", "repro", "validate")
     assert done.returncode == 0, done.stderr

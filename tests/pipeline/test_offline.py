@@ -96,7 +96,7 @@ def serving(workspace: Workspace, trace: Path) -> Iterator[str]:
 
 
 def test_offline_fallback_is_announced_and_keeps_its_own_name(offline: Workspace) -> None:
-    assert "OFFLINE: the dataset is 'digits', not MNIST" in offline.log
+    assert "OFFLINE: the dataset is 'digits', not mnist" in offline.log
     assert read_json(offline.root / "reports/metrics/evaluate_cnn.json")["dataset.name"] == "digits"
     store = MlflowClient(f"sqlite:///{offline.root}/mlruns/mlflow.db")
     experiment = store.get_experiment_by_name("digits")
@@ -108,8 +108,10 @@ def test_offline_fallback_is_announced_and_keeps_its_own_name(offline: Workspace
 
 
 def test_offline_without_a_fallback_fails_and_says_what_to_set(offline: Workspace, tmp_path: Path) -> None:
-    text = (offline.root / "params.yaml").read_text().replace("offline_fallback: digits", "offline_fallback: null")
-    (tmp_path / "params.yaml").write_text(text)
+    shutil.copy(offline.root / "params.yaml", tmp_path)
+    text = (offline.root / "datasets/mnist.yaml").read_text().replace("offline: digits\n", "")
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/mnist.yaml").write_text(text)
     env = {**environment(), "PYTHONPATH": f"{offline.root}:{offline.root / 'src'}"}
     env.pop("MNIST_MIRROR", None)
     done = subprocess.run(

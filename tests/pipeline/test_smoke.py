@@ -228,9 +228,9 @@ def post(port: int, body: dict[str, Any]) -> dict[str, Any]:
 
 def test_data_outside_its_bands_stops_the_pipeline_before_training(moved: Workspace) -> None:
     moved.edit_params("max_off_center_fraction: 0.001", "max_off_center_fraction: 0.002")
-    params = read_yaml(moved.root / "params.yaml")
-    band = params["validate"]["bands"][metrics(moved)["dataset.name"]]["pixel_mean"]
-    moved.edit_params(f"pixel_mean: {{high: {band['high']}, low: {band['low']}}}", "pixel_mean: {high: 2, low: 1}")
+    file = Path(f"datasets/{metrics(moved)['dataset.name']}.yaml")
+    band = read_yaml(moved.root / file)["bands"]["pixel_mean"]
+    moved.edit(f"pixel_mean: {{high: {band['high']}, low: {band['low']}}}", "pixel_mean: {high: 2, low: 1}", file)
     done = moved.run("dvc", "repro")
     assert done.returncode != 0
     assert "the mean pixel of each split is in its band" in " ".join(done.stderr.replace("│", " ").split())
@@ -277,7 +277,7 @@ def test_wrong_box_is_named_and_nothing_trains_on_its_scenes(moved: Workspace) -
 @pytest.mark.extended
 def test_only_the_model_below_its_floor_is_refused_and_the_reason_is_given(moved: Workspace) -> None:
     shutil.rmtree(moved.root / "mlruns")
-    moved.edit_params("min_coverage: 0.0", "min_coverage: 1.0")
+    moved.edit("min_coverage: 0.0", "min_coverage: 1.0", Path(f"datasets/{metrics(moved)['dataset.name']}.yaml"))
     done = moved.run("make", "repro", "STAMP=")
     assert done.returncode != 0
     output = " ".join((done.stdout + done.stderr).replace("│", " ").split())

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import check, overlay, parse_yaml, read_params, read_yaml
+from deepdigits.release.datasets import Dataset, read_dataset
+from deepdigits.release.generated import generated
 from deepdigits.release.params import Params
-from deepdigits.release.workspace import profile_params
+from deepdigits.tasks.catalogue import TASKS
+from deepdigits.tasks.contract import Task
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = read_yaml(ROOT / "params.yaml")
@@ -40,7 +43,7 @@ def test_shipped_params_load() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> None:
     merged = tmp_path / "params.yaml"
-    merged.write_text(profile_params(ROOT, path.stem))
+    merged.write_text(generated(ROOT, path.stem)["params.yaml"])
     assert read_params(Params, merged).profile == path.stem
 
 
@@ -54,9 +57,7 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: unknown key; did you mean epochs\?"),
         ("train_gan.stop.fool_rate", 1.5, r"train_gan.stop.fool_rate = 1.5: .*less than or equal to 1"),
         ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru', 'lstm' or 's4d'"),
-        ("ingest.offline_fallback", "cifar", r"ingest.offline_fallback = \"cifar\": .*'digits'"),
-        ("ingest.mirrors", ["ftp://x"], r"ingest.mirrors.0 = \"ftp://x\": .*pattern"),
-        ("validate.bands.mnist.center", {"low": 3, "high": 1}, r"low \(3.0\) must be below high"),
+        ("dataset", "My Set", r"dataset = \"My Set\": .*pattern"),
         ("train_cnn.fit.weight_decay", float("nan"), r"train_cnn.fit.weight_decay"),
         ("compute.device", "gpu", r"compute.device = \"gpu\": .*'cpu' or 'cuda'"),
         ("compute.precision", 16, r"compute.precision = 16: .*'32' or 'bf16-mixed'"),
@@ -68,17 +69,36 @@ def test_an_invalid_value_is_reported_with_what_is_allowed(key: str, value: Any,
         check(changed(key, value), Params, "params.yaml")
 
 
-def test_the_data_that_ship_have_every_floor() -> None:
-    data = copy.deepcopy(SHIPPED)
-    del data["gates"]["mnist"]["gan"]["min_coverage"]
-    with pytest.raises(UserError, match="mnist.gan needs min_coverage"):
-        check(data, Params, "params.yaml")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bands": {"center": {"low": 3, "high": 1}}}, r"low \(3.0\) must be below high"),
+        ({"urls": ["ftp://x"]}, r"urls.0 = \"ftp://x\": .*pattern"),
+        ({"urls": []}, "needs either path and sha256, or urls and files"),
+        ({"path": "x", "sha256": "0" * 64}, "needs either path and sha256, or urls and files"),
+        ({"kind": "npz"}, "npz from urls must be one file"),
+        ({"split": {"validation": 1.5}}, "split.validation"),
+        ({"floor": {}}, "floor: unknown key; did you mean floors"),
+    ],
+)
+def test_an_invalid_description_is_reported(changes: dict[str, Any], message: str) -> None:
+    shipped = read_yaml(ROOT / "datasets/mnist.yaml")
+    with pytest.raises(UserError, match=message):
+        check(overlay(shipped, changes), Dataset, "datasets/mnist.yaml")
 
 
-def test_a_missing_key_and_a_dataset_without_gates_are_reported() -> None:
+@pytest.mark.parametrize("name", ["mnist", "digits"])
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_the_data_that_ship_have_every_floor(name: str, task: Task) -> None:
+    floors = getattr(read_dataset(ROOT, name).floors, task.name)
+    uneven = {"min_balanced_accuracy", "min_macro_f1", "min_roc_auc", "min_average_precision"}
+    assert {floor for floor in task.rules if getattr(floors, floor) is None} <= uneven
+
+
+def test_a_missing_key_is_reported() -> None:
     data = copy.deepcopy(SHIPPED)
-    del data["compute"]["threads"], data["gates"]["digits"]
-    with pytest.raises(UserError, match=r"(?s)compute.threads: is missing.*needs an entry for digits"):
+    del data["compute"]["threads"]
+    with pytest.raises(UserError, match="compute.threads: is missing"):
         check(data, Params, "params.yaml")
 
 
@@ -122,13 +142,15 @@ def test_overlay_replaces_only_leaves() -> None:
 
 def test_the_default_profile_equals_the_shipped_parameters(tmp_path: Path) -> None:
     merged = tmp_path / "params.yaml"
-    merged.write_text(profile_params(ROOT, "default"))
+    files = generated(ROOT, "default")
+    assert list(files) == ["params.yaml"]
+    merged.write_text(files["params.yaml"])
     assert read_params(Params, merged) == read_params(Params, ROOT / "params.yaml")
 
 
 def test_the_error_for_an_unknown_profile_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="Profiles: default, gpu, pixels, smoke"):
-        profile_params(ROOT, "smok")
+        generated(ROOT, "smok")
 
 
 TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")

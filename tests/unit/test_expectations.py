@@ -11,30 +11,31 @@ from deepdigits.data.validation.expectations import ROW_NAMES, Verdict, check, e
 from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
 from deepdigits.data.validation.neighbours import label_disagreement
 from deepdigits.data.validation.verdict import example_rows, expected_counts, index_page, verdict_summary
+from deepdigits.release.datasets import read_dataset
 from deepdigits.release.params import Params
 from tests.conftest import ROOT
 
 PARAMS = read_params(Params, ROOT / "params.yaml")
-BANDS, DIGITS = PARAMS.validate_.bands["digits"], list("0123456789")
+DESCRIBED, DIGITS = read_dataset(ROOT, "digits"), list("0123456789")
 Splits = dict[str, Split]
 
 
 @pytest.fixture(scope="module")
 def good(digits: tuple[Split, Split]) -> Splits:
     train, test = digits
-    rest, chosen = stratified_rows(train.labels, PARAMS.ingest.validation_images["digits"], 0)
+    rest, chosen = stratified_rows(train.labels, DESCRIBED.images.validation, 0)
     return {"train": train.take(rest), "validation": train.take(chosen), "test": test}
 
 
 def judge(splits: Splits) -> Verdict:
     images = image_frame(splits)
-    counts = expected_counts("digits", PARAMS.ingest.validation_images, None, None)
+    counts = expected_counts(DESCRIBED.images, None)
     frames = {
         "images": images,
         "splits": split_frame(images, counts, label_disagreement(splits)),
         "classes": class_frame(splits, 10),
     }
-    return check(frames, expectations(BANDS, PARAMS.validate_.max_off_center_fraction, DIGITS), ROW_NAMES, 20)
+    return check(frames, expectations(DESCRIBED.bands, PARAMS.validate_.max_off_center_fraction, DIGITS), ROW_NAMES, 20)
 
 
 def with_images(split: Split, change: Callable[[np.ndarray], np.ndarray]) -> Split:
@@ -136,13 +137,13 @@ def test_the_example_rows_are_the_faulty_images(good: Splits) -> None:
 
 def test_a_missing_column_fails_instead_of_passing_unnoticed(good: Splits) -> None:
     images = image_frame(good).drop(columns="std")
-    counts = expected_counts("digits", PARAMS.ingest.validation_images, None, None)
+    counts = expected_counts(DESCRIBED.images, None)
     frames = {
         "images": images,
         "splits": split_frame(image_frame(good), counts, label_disagreement(good)),
         "classes": class_frame(good, 10),
     }
-    verdict = check(frames, expectations(BANDS, 0.0, DIGITS), ROW_NAMES, 20)
+    verdict = check(frames, expectations(DESCRIBED.bands, 0.0, DIGITS), ROW_NAMES, 20)
     assert {"the frame has exactly the expected columns"} < {item.name for item in verdict.failed}
     assert any("could not be evaluated" in item.observed for item in verdict.failed)
 

@@ -17,9 +17,8 @@ from deepdigits.core.arrays import read_arrays
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, read_json, sha256, write_json, write_npz, write_text
 from deepdigits.core.measures import weights_file, weights_named
-from deepdigits.data.digits.manifest import describe
+from deepdigits.data.digits.manifest import Origin, describe
 from deepdigits.data.digits.splits import Split, save_split, subset
-from deepdigits.data.ingest.origins import ORIGINS
 from deepdigits.export.runtime import difference
 from deepdigits.ops.lineage import Lineage
 from deepdigits.ops.tracking import DatasetIdentity, open_store, stage_run, store_uri
@@ -54,7 +53,7 @@ def evaluate() -> None:
 
 
 def package() -> None:
-    package_model(CNN, Package(onnx_tolerance=1e-4, golden_examples=4), list("0123456789"))
+    package_model(CNN, Package(onnx_tolerance=1e-4, golden_examples=4), {"classes": list("0123456789")})
     write_text(CARD, f"# CNN\n\nWeights: SHA-256 `{file_sha256(weights_file('cnn'))}`.\n")
     describe_package(CNN)
 
@@ -75,7 +74,7 @@ def packaged(digits_train: Split, tmp_path_factory: pytest.TempPathFactory) -> I
         forget_stores()
         few = subset(digits_train, 20, 0)
         save_split(few, paths.split_file("validation"))
-        manifest = describe(ORIGINS["digits"], {"train": few}, {}, 0)
+        manifest = describe(Origin("digits", "Digits", "UCI", "0123456789"), {"train": few}, {}, 0)
         write_json(paths.MANIFEST, manifest)
         write_text(Path("reports/plots/train_cnn.csv"), "epoch,val/accuracy\n1,0.5\n")
         train(0)

@@ -19,7 +19,7 @@ def test_the_committed_lock_matches_the_tree() -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("src", "pipelines", "reports/metrics"):
+    for name in ("src", "pipelines", "reports/metrics", "datasets"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", "dvc.lock", "params.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)

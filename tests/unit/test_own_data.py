@@ -20,11 +20,11 @@ from typer.testing import CliRunner
 from deepdigits.cli.app import commands
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import check, parse_yaml
-from deepdigits.data.config import Kind
+from deepdigits.data.described import Kind
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.ingest.idx import encode_idx
 from deepdigits.data.own import labelled
-from deepdigits.data.own.arrays import read_idx, read_npz, to_images, to_labels
+from deepdigits.data.own.arrays import read_npz, to_images, to_labels
 from deepdigits.data.own.decoding import SUFFIXES, Ink, Undecodable, decode
 from deepdigits.data.own.findings import examine, pairs_alike
 from deepdigits.data.own.labelled import Labelled, bright
@@ -39,8 +39,10 @@ from deepdigits.data.validation.expectations import ROW_NAMES, expectations
 from deepdigits.data.validation.expectations import check as expect
 from deepdigits.data.validation.frame import class_frame, image_frame, split_frame
 from deepdigits.data.validation.neighbours import label_disagreement
+from deepdigits.release.datasets import read_dataset
+from deepdigits.release.generated import generated
 from deepdigits.release.params import Params
-from deepdigits.release.workspace import prepare, profile_params
+from deepdigits.release.workspace import prepare
 from tests.conftest import ROOT
 
 GREY = np.zeros((40, 20), np.uint8)
@@ -365,12 +367,12 @@ def test_idx_files_give_train_and_test(tmp_path: Path) -> None:
     for prefix in ("train", "t10k"):
         save(tmp_path, {f"{prefix}-images-idx3-ubyte": encode_idx(IMAGES)})
         save(tmp_path, {f"{prefix}-labels-idx1-ubyte": encode_idx(LABELS.astype(np.uint8))})
-    found = read_idx(tmp_path)
+    found = read_source(tmp_path, "idx", "bright")
     assert found.splits is not None
     assert found.splits.tolist() == ["train"] * 6 + ["test"] * 6
     (tmp_path / "t10k-labels-idx1-ubyte").unlink()
     with pytest.raises(UserError, match="contains neither t10k-labels-idx1-ubyte.gz nor"):
-        read_idx(tmp_path)
+        read_source(tmp_path, "idx", "bright")
 
 
 def test_colours_become_luminance() -> None:
@@ -533,7 +535,7 @@ def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     done = run("add", "shapes", "--from", "pictures", "--group", "speaker")
     assert done.exit_code == 0, done.output
-    for name in ("params.yaml", "profiles"):
+    for name in ("params.yaml", "profiles", "datasets/mnist.yaml", "datasets/digits.yaml"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
@@ -543,9 +545,11 @@ def run(*arguments: str) -> Any:
 
 
 def test_a_draft_is_valid_and_its_data_are_in_its_bands(described: Path) -> None:
-    params = check(parse_yaml(profile_params(described, "default", "shapes"), "x"), Params, "x")
-    own = params.ingest.own
-    assert own is not None
+    files = generated(described, "default", "shapes")
+    params = check(parse_yaml(files["params.yaml"], "x"), Params, "x")
+    assert params.dataset == "shapes"
+    own = read_dataset(described, "shapes")
+    assert own.path
     assert (own.classes, own.split.group, own.ink) == (("a", "b"), "speaker", "bright")
     assert Path(own.path) == described / "pictures"
     assert sum(own.images.model_dump().values()) == 60
@@ -555,7 +559,7 @@ def test_a_draft_is_valid_and_its_data_are_in_its_bands(described: Path) -> None
     frames = {"images": image_frame(parts := {name: data.take(part) for name, part in rows.items()})}
     frames["classes"] = class_frame(parts, 2)
     frames["splits"] = split_frame(frames["images"], own.images.model_dump(), label_disagreement(parts))
-    suites = expectations(params.validate_.bands["shapes"], 0.001, own.classes)
+    suites = expectations(own.bands, 0.001, own.classes)
     assert [outcome.name for outcome in expect(frames, suites, ROW_NAMES, 3).failed] == []
 
 
@@ -567,17 +571,17 @@ def test_changes_to_params_and_floors_are_applied_and_checked(described: Path) -
             "params: {}", "params: {train_rnn: {net: {reads: columns}}, train_cnn: {fit: {balance: loss}}}"
         )
     )
-    params = check(parse_yaml(profile_params(described, "default", "shapes"), "x"), Params, "x")
-    assert params.gates["shapes"].cnn.min_roc_auc == 0.8
+    params = check(parse_yaml(generated(described, "default", "shapes")["params.yaml"], "x"), Params, "x")
+    assert read_dataset(described, "shapes").floors.cnn.min_roc_auc == 0.8
     assert (params.train_rnn.net.reads, params.train_cnn.fit.balance) == ("columns", "loss")
     for wrong, message in (
         ("params: {train_cnn: {fit: {epoch: 3}}}", "epoch: unknown key"),
-        ("params: {gates: {}}", "cannot change gates"),
+        ("params: {dataset: mnist}", "cannot change dataset"),
         ("params: {}\nflors: {}", "flors: unknown key; did you mean floors"),
     ):
         path.write_text(text.replace("params: {}", wrong))
         with pytest.raises(UserError, match=message):
-            profile_params(described, "default", "shapes")
+            generated(described, "default", "shapes")
 
 
 def test_scenes_are_made_only_of_data_that_are_declared_to_be_glyphs(described: Path) -> None:
@@ -618,7 +622,7 @@ def test_one_file_is_prepared_as_the_data_set_was(kind: Kind, ink: Ink, tmp_path
     ("arguments", "message"),
     [
         (["add", "shapes", "--from", "pictures"], "shapes.yaml exists"),
-        (["add", "mnist", "--from", "pictures"], "cannot be the name"),
+        (["add", "mnist", "--from", "pictures"], "mnist.yaml exists"),
         (["add", "My Set", "--from", "pictures"], "cannot be the name"),
         (["add", "other", "--from", "missing"], "does not exist|neither"),
         (["add", "other", "--from", "pictures", "--kind", "video"], "--kind is idx"),
@@ -628,11 +632,12 @@ def test_one_file_is_prepared_as_the_data_set_was(kind: Kind, ink: Ink, tmp_path
     ],
 )
 def test_wrong_arguments_write_nothing(arguments: list[str], message: str, described: Path) -> None:
+    before = [path.name for path in (described / "datasets").iterdir()]
     done = run(*arguments)
     assert done.exit_code != 0
     with pytest.raises(UserError, match=message):
         raise done.exception
-    assert [path.name for path in (described / "datasets").iterdir()] == ["shapes.yaml"]
+    assert [path.name for path in (described / "datasets").iterdir()] == before
 
 
 def test_duplicates_are_refused_until_they_are_left_out(described: Path) -> None:

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from deepdigits.core.errors import UserError
-from deepdigits.core.loading import read_params
 from deepdigits.data.digits.splits import Split
 from deepdigits.export.onnx import Exported, Golden, check_onnx, export_onnx, golden_examples
 from deepdigits.release.cards import model_card
-from deepdigits.release.config import ClassifierFloor, DatasetGates
-from deepdigits.release.floors import check_floors, floors_of, missed_floors
-from deepdigits.release.params import Params
+from deepdigits.release.config import ClassifierFloor, Floors
+from deepdigits.release.datasets import read_dataset
+from deepdigits.release.floors import check_floors, missed_floors
 from deepdigits.tasks.catalogue import TASKS
 from deepdigits.tasks.classification.task import ExportedClassifier
 from deepdigits.tasks.cnn.config import CnnNet
@@ -41,7 +40,7 @@ from deepdigits.tasks.swap.network import Swapper
 from deepdigits.tasks.swap.task import ExportedSwapper
 from tests.conftest import ROOT
 
-GATES = read_params(Params, ROOT / "params.yaml").gates["mnist"]
+GATES = read_dataset(ROOT, "mnist").floors
 # Every model only just passes: each measure equals its floor.
 GOOD = {
     f"{name}.{measure}": getattr(getattr(GATES, name), floor)
@@ -146,9 +145,8 @@ def test_each_floor_refuses_a_bad_missing_or_broken_metric(key: str, value: obje
 
 def test_floors_that_are_not_declared_are_not_checked() -> None:
     task, measures = TASKS["cnn"], {"roc_auc": 0.5}
-    assert check_floors(task, measures, floors_of({}, "own")) == []
-    declared = DatasetGates(cnn=ClassifierFloor(min_roc_auc=0.9))
-    (gate,) = check_floors(task, measures, floors_of({"own": declared}, "own"))
+    assert check_floors(task, measures, Floors()) == []
+    (gate,) = check_floors(task, measures, Floors(cnn=ClassifierFloor(min_roc_auc=0.9)))
     assert (gate["metric"], gate["passed"]) == ("roc_auc", False)
 
 

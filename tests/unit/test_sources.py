@@ -1,4 +1,6 @@
 import gzip
+import io
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,11 +14,13 @@ import pytest
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import sha256
 from deepdigits.core.loading import read_yaml
-from deepdigits.data.config import Ingest
+from deepdigits.data.described import Described, part
 from deepdigits.data.ingest import sources
 from deepdigits.data.ingest.idx import encode_idx
+from deepdigits.data.ingest.obtaining import obtain
 from deepdigits.data.ingest.sources import Downloader, Refused, Unreachable, WrongBytes, fetch_all, gunzip, own_mirror
-from pipelines.ingest import get_images
+from deepdigits.data.own.arrays import read_idx
+from pipelines.ingest import obtain_or_replace
 from tests.conftest import ROOT, closed_port
 
 CONTENT = b"forty-seven megabytes of digits" * 40
@@ -138,14 +142,39 @@ def test_no_fallback_data_are_used_when_the_users_own_mirror_is_down(
 ) -> None:
     own, good = mirror((503, b"")), mirror((200, gzip.compress(CONTENT)))
     assert fetch_all([good.url], downloader, EXPECTED, own=own.url)["file"].mirror == good.url  # the same bytes
+    (tmp_path / "datasets").mkdir()
+    for name in ("mnist", "digits"):
+        text = (ROOT / f"datasets/{name}.yaml").read_text()
+        (tmp_path / f"datasets/{name}.yaml").write_text(re.sub(r"- https://\S+", f"- {closed_port()}", text))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MNIST_MIRROR", own.url.replace("//", "//me:secret@"))
-    config = Ingest.model_validate(read_yaml(ROOT / "params.yaml")["ingest"] | {"mirrors": (), "retries": 0})
     with pytest.raises(UserError, match=r"(?s)answered 503.*Check MNIST_MIRROR") as caught:
-        get_images(config)
+        obtain_or_replace("mnist", downloader)
     assert "secret" not in str(caught.value)
     monkeypatch.delenv("MNIST_MIRROR")
-    assert get_images(config)[0] == "digits"
+    assert obtain_or_replace("mnist", downloader)[0] == "digits"
+
+
+def test_an_archive_is_fetched_from_an_address_and_read(
+    downloader: Downloader, mirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    buffer = io.BytesIO()
+    rng = np.random.default_rng(0)
+    np.savez(buffer, images=rng.integers(0, 256, (60, 28, 28), np.uint8), labels=np.arange(60) % 3)
+    server = mirror((200, buffer.getvalue()))
+    facts = read_yaml(ROOT / "datasets/mnist.yaml")
+    facts |= {"kind": "npz", "urls": [server.url], "files": {"shapes.npz": sha256(buffer.getvalue())}}
+    described = part(facts | {"classes": ["a", "b", "c"]}, Described, "shapes.yaml")
+    for _ in range(2):  # the second time from the cache
+        found = obtain("shapes", described, downloader)
+        assert (len(found.data), found.origins) == (60, (server.url,))
+    assert server.paths == ["/shapes.npz"]
+    monkeypatch.setenv("SHAPES_MIRROR", str(tmp_path))
+    with pytest.raises(UserError, match="SHAPES_MIRROR: .* contains no shapes.npz"):
+        obtain("shapes", described, downloader)
+    (tmp_path / "shapes.npz").write_bytes(buffer.getvalue() + b"x")
+    with pytest.raises(WrongBytes, match="expected"):
+        obtain("shapes", described, downloader)
 
 
 def test_the_users_own_mirror_may_have_a_login_a_query_and_a_space(
@@ -193,7 +222,7 @@ def test_a_damaged_file_in_a_folder_is_never_skipped(tmp_path: Path, downloader:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path, downloader: Downloader) -> None:
-    with pytest.raises(UserError, match="ingest.mirrors in params.yaml: .*nowhere is not a folder"):
+    with pytest.raises(UserError, match="urls: .*nowhere is not a folder"):
         fetch_all([str(tmp_path / "nowhere")], downloader, EXPECTED)
 
 
@@ -271,11 +300,11 @@ def test_bad_gzip_is_refused(data: bytes, expected: str) -> None:
 def test_images_and_labels_must_match() -> None:
     train, test = sources.digits_splits()
     files = sources.raw_bytes(train, test)
-    parsed_train, parsed_test = sources.mnist_splits(files)
-    assert np.array_equal(parsed_train.images, train.images)
-    assert np.array_equal(parsed_test.labels, test.labels)
+    parsed = read_idx(files, Path("mnist"), 10)
+    assert np.array_equal(parsed.images[parsed.splits == "train"], train.images)
+    assert np.array_equal(parsed.labels[parsed.splits == "test"], test.labels)
     with pytest.raises(UserError, match="1437 images.*360 labels"):
-        sources.mnist_splits(files | {"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]})
+        read_idx(files | {"train-labels-idx1-ubyte": files["t10k-labels-idx1-ubyte"]}, Path("mnist"), 10)
     bad = encode_idx(np.full(len(test), 11, np.uint8))
     with pytest.raises(UserError, match="label 11 at index 0"):
-        sources.mnist_splits(files | {"t10k-labels-idx1-ubyte": bad})
+        read_idx(files | {"t10k-labels-idx1-ubyte": bad}, Path("mnist"), 10)

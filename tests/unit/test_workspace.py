@@ -12,7 +12,7 @@ import pytest
 
 from deepdigits.core.errors import UserError
 from deepdigits.ops.git import git
-from deepdigits.ops.lineage import git_state, is_generated
+from deepdigits.ops.lineage import generated_files, git_state
 from deepdigits.release.workspace import prepare
 from tests.conftest import ROOT
 
@@ -33,7 +33,8 @@ def head(repository: Path) -> str:
 def source(tmp_path: Path) -> Path:
     root = tmp_path / "source"
     (root / "profiles").mkdir(parents=True)
-    for name in ("params.yaml", "profiles/smoke.yaml"):
+    (root / "datasets").mkdir()
+    for name in ("params.yaml", "profiles/smoke.yaml", "datasets/mnist.yaml", "datasets/digits.yaml"):
         shutil.copy(ROOT / name, root / name)
     (root / ".gitignore").write_text("/build/\n")
     (root / "code.py").write_text("one")
@@ -56,7 +57,7 @@ def test_generated_params_do_not_make_a_copy_differ_from_its_commit(source: Path
     prepare(source, target, "smoke")
     with chdir(target):
         assert git_state() == (head(source), True)
-        assert not is_generated(target)
+        assert generated_files(target) == []
 
 
 def test_a_copy_follows_its_source_and_keeps_its_outputs(source: Path) -> None:

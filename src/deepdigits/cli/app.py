@@ -35,8 +35,8 @@ def summary() -> None:
     from deepdigits.release.summary import register_all, summary_panel
 
     params = read_params(Params)
-    registered, refused = register_all(params.gates, params.profile)
-    Console().print(summary_panel(registered, refused, params.gates, params.profile))
+    registered, refused = register_all(params.profile)
+    Console().print(summary_panel(registered, refused, params.profile))
     if refused:
         raise typer.Exit(3)
 

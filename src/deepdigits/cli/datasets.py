@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 datasets = typer.Typer(no_args_is_help=True, help="Describe data of your own, and check them against the description.")
 console = Console(highlight=False)
+TIMEOUT_SECONDS, RETRIES = 30, 2  # of downloads
 PAIRS_SHOWN = 18  # in the picture of images that look alike
 
 
@@ -31,22 +32,23 @@ def add(
     without: Annotated[list[str] | None, typer.Option(help="An image to leave out, by its name. Repeatable.")] = None,
 ) -> None:
     """Measure data of your own and draft datasets/NAME.yaml. The data stay where they are."""
-    import re
     from typing import get_args
+
+    from pydantic import TypeAdapter, ValidationError
 
     from deepdigits.core.errors import UserError
     from deepdigits.core.files import write_text
-    from deepdigits.data.config import SHIPPED, Kind, Splitting
+    from deepdigits.data.described import FOLDER, DatasetName, Kind, Splitting
     from deepdigits.data.own.findings import examine
     from deepdigits.data.own.reading import guess_kind, read_source, source_sha256
     from deepdigits.data.own.splitting import rows_of
-    from deepdigits.release.datasets import FOLDER, draft
+    from deepdigits.release.datasets import draft
 
     path = FOLDER / f"{name}.yaml"
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in SHIPPED:
-        raise UserError(
-            f"{name!r} cannot be the name: use lowercase letters, digits and -, and none of {', '.join(SHIPPED)}."
-        )
+    try:
+        TypeAdapter(DatasetName).validate_python(name)
+    except ValidationError:
+        raise UserError(f"{name!r} cannot be the name: use lowercase letters, digits and -, a letter first.") from None
     if path.exists():
         raise UserError(f"{path} exists. To compare it with the data: deepdigits dataset check {name}")
     if (kind and kind not in get_args(Kind)) or ink not in ("bright", "dark"):
@@ -71,19 +73,28 @@ def add(
 @datasets.command()
 def check(name: Annotated[str, typer.Argument(help="The NAME of datasets/NAME.yaml.")]) -> None:
     """Compare data with datasets/NAME.yaml. Exit code 1 if something has changed or must be resolved."""
+    from deepdigits.core import paths
     from deepdigits.core.errors import UserError
+    from deepdigits.data.ingest.obtaining import obtain
+    from deepdigits.data.ingest.sources import Downloader
     from deepdigits.data.own.findings import examine
     from deepdigits.data.own.reading import read_source, source_sha256
     from deepdigits.data.own.splitting import rows_of
     from deepdigits.release.datasets import read_dataset
 
     described = read_dataset(Path.cwd(), name)
-    source = Path(described.path).expanduser()
-    data = read_source(source, described.kind, described.ink, described.split.group, described.without)
+    content: str | None
+    if described.path:  # read it even if it has changed, to say how
+        source = Path(described.path).expanduser()
+        data = read_source(source, described.kind, described.ink, described.split.group, described.without)
+        content = source_sha256(source)
+    else:
+        source, content = Path(name), described.sha256
+        data = obtain(name, described, Downloader(paths.DOWNLOADS, TIMEOUT_SECONDS, RETRIES)).data
     rows, found = rows_of(data, described.split), examine(data)
     show(data, found, rows, Path("build") / f"{name}-alike.png")
     changed = list(found.errors)
-    if (content := source_sha256(source)) != described.sha256:
+    if content != described.sha256:
         changed.append(f"the content has changed: sha256 is {content}, described is {described.sha256}")
     if len(data.classes) != len(described.classes):
         changed.append(f"there are {len(data.classes)} classes, described are {len(described.classes)}")

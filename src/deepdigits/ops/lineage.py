@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from deepdigits.ops.pipeline import find_stage
 # Files that the pipeline itself writes into git. They do not make the tree dirty.
 GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
 
-GENERATED_PARAMS = "deepdigits.params"  # in the git configuration of a copy: the SHA-256 of its params.yaml
+GENERATED_FILES = "deepdigits.generated"  # in the git configuration of a copy: the SHA-256 of each, as JSON
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def git_state() -> tuple[str, bool]:
         prefix, commit, *_ = os.fsdecode(git(root, "rev-parse", "--show-prefix", "HEAD")).split("\n")
         if prefix:
             raise GitError(f"{root} is a subdirectory of a git repository, not its root.")
-        expected = (*GENERATED, f":!{PARAMS_FILE}") if is_generated(root) else GENERATED
+        expected = (*GENERATED, *(f":!{name}" for name in generated_files(root)))
         return commit, bool(git(root, "status", "--porcelain", "--", ".", *expected))
     except GitError as error:
         if any((folder / ".git").exists() for folder in (root, *root.parents)):
@@ -103,22 +103,21 @@ def git_state() -> tuple[str, bool]:
         return "unknown", True
 
 
-def remember_generated(copy: Path, *, from_commit: bool) -> None:
-    """Note in a working copy that its params.yaml was generated, if that was from its commit alone."""
-    found = file_sha256(copy / PARAMS_FILE) if from_commit else ""
-    git(copy, "config", GENERATED_PARAMS, found)
+def remember_generated(copy: Path, names: Iterable[str]) -> None:
+    """Note in a working copy which of its files were generated from the files of its commit."""
+    git(copy, "config", GENERATED_FILES, json.dumps({name: file_sha256(copy / name) for name in names}))
 
 
-def is_generated(root: Path) -> bool:
-    """Whether params.yaml is the one that `deepdigits workspace` generated from the files of the commit.
+def generated_files(root: Path) -> list[str]:
+    """The files, still unchanged, that `deepdigits workspace` generated from those of the commit.
 
-    Then it differs from the one in the commit, but follows from it, with the profile and the data set.
+    They may differ from the commit, but follow from it with the profile and the data set.
     """
     try:
-        noted = git(root, "config", "--get", GENERATED_PARAMS).decode().strip()
+        noted: dict[str, str] = json.loads(git(root, "config", "--get", GENERATED_FILES))
     except GitError:  # it is no such copy
-        return False
-    return (root / PARAMS_FILE).is_file() and file_sha256(root / PARAMS_FILE) == noted
+        return []
+    return [name for name, known in noted.items() if (root / name).is_file() and file_sha256(root / name) == known]
 
 
 @functools.cache  # once per process, however many runs it creates

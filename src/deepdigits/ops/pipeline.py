@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from deepdigits.core.errors import UserError
-from deepdigits.core.loading import check, read_yaml
+from deepdigits.core.loading import PARAMS_FILE, check, read_yaml
 
 MAIN = "dvc.yaml"
 OTHERS = "pipelines/*/dvc.yaml"
@@ -50,13 +50,20 @@ def read_stages(root: Path, file: str) -> dict[str, Stage]:
         UserError: the file is missing or malformed.
     """
     pipeline = check(read_yaml(root / file), Pipeline, file)
-    values = {name: value for entry in pipeline.vars for name, value in entry.items()}
+    values = {name: value for entry in (_params(root / file), *pipeline.vars) for name, value in entry.items()}
     stages = {}
     for name, stage in pipeline.stages.items():
         for item in (dict(zip(stage.matrix, values_of, strict=True)) for values_of in product(*stage.matrix.values())):
             filled = _fill(stage, values | {f"item.{key}": value for key, value in item.items()})
             stages["@".join([name, "-".join(item.values())]) if item else name] = filled
     return stages
+
+
+def _params(file: Path) -> dict[str, str]:
+    """The names in the params.yaml beside a dvc.yaml, which DVC fills in as well."""
+    path = file.with_name(PARAMS_FILE.name)
+    found = read_yaml(path) if path.is_file() else {}
+    return {name: value for name, value in found.items() if isinstance(value, str)}
 
 
 def find_stage(root: Path, name: str) -> Stage:

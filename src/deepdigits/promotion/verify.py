@@ -21,20 +21,21 @@ from deepdigits.core import paths
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256, write_text
 from deepdigits.core.loading import PARAMS_FILE, parse_yaml, read_yaml
-from deepdigits.data.config import SHIPPED
+from deepdigits.data.described import read_described
 from deepdigits.export.onnx import golden_examples
 from deepdigits.export.runtime import difference, golden_arrays, golden_difference
 from deepdigits.ops.git import GitError, git
-from deepdigits.ops.lineage import is_generated
+from deepdigits.ops.lineage import generated_files
 from deepdigits.ops.pipeline import MAIN
 from deepdigits.ops.tracking import open_store, store_uri
 from deepdigits.promotion.registered import RegisteredModel, fetch, find, find_model, measures_of, parse_reference
 from deepdigits.promotion.transaction import CHAMPION, alias_version
+from deepdigits.release.generated import as_yaml, generated
 from deepdigits.release.identity import CONTENTS, read_contents
 from deepdigits.release.lockcheck import locked_outs
 from deepdigits.release.params import Params
 from deepdigits.release.registry import CANDIDATE
-from deepdigits.release.workspace import as_yaml, child_environment, profile_params
+from deepdigits.release.workspace import child_environment
 from deepdigits.tasks.catalogue import TASKS
 
 WEIGHTS = "model.safetensors"
@@ -117,7 +118,7 @@ def _lock_with(model: RegisteredModel) -> Lock | None:
             outs = _outs(_file_at(commit, path)) if path.endswith("dvc.lock") else {}
             if outs.get(_onnx_path(model)) == md5:
                 return Lock("this commit" if commit == "HEAD" else f"commit {commit[:12]}", path, outs)
-    if is_generated(Path.cwd()):
+    if generated_files(Path.cwd()):
         for file_path in (found for pattern in LOCKS for found in sorted(Path().glob(pattern))):
             outs = _outs(file_path.read_bytes())
             if outs.get(_onnx_path(model)) == md5:
@@ -208,7 +209,7 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
     try:
         if paths.DOWNLOADS.is_dir():  # ingest checks their hashes again
             shutil.copytree(paths.DOWNLOADS, tree / paths.DOWNLOADS)
-        _generate_params(model, tree)
+        _generate(model, tree)
         say(f"Rebuilding {model.title} from commit {commit[:12]}: every stage of its pipeline runs from scratch.")
         own = {key: value for key, value in child_environment().items() if key != "MLFLOW_TRACKING_URI"}
         found = _lock_with(model)
@@ -226,22 +227,22 @@ def _rebuild_check(model: RegisteredModel, folder: Path, say: Callable[[str], No
             git(Path.cwd(), "worktree", "remove", "--force", str(tree))
 
 
-def _generate_params(model: RegisteredModel, tree: Path) -> None:
-    """Write the params.yaml of the version's profile and data, if the commit's own is another.
+def _generate(model: RegisteredModel, tree: Path) -> None:
+    """Write the files of the version's profile and data, if the commit's own are for others.
 
     Raises:
         UserError: the commit lacks the profile or the description of the data.
     """
-    profile, own = model.tags.get("profile", "default"), None if model.dataset in SHIPPED else model.dataset
-    params = read_yaml(tree / PARAMS_FILE)
-    described = params["ingest"].get("own") or {}
-    if (params["profile"], described.get("name")) == (profile, own):
+    profile, params = model.tags.get("profile", "default"), read_yaml(tree / PARAMS_FILE)
+    main = params.get("dataset", model.dataset)
+    is_main = model.dataset in (main, read_described(tree, main).get("offline"))
+    if params["profile"] == profile and is_main:
         return
-    params = parse_yaml(profile_params(tree, profile, own), str(tree / PARAMS_FILE))
-    if own:  # a relative path in datasets/NAME.yaml does not start from a temporary folder
-        here = read_yaml(PARAMS_FILE)["ingest"]["own"] or {}
-        params["ingest"]["own"]["path"] = here.get("path", params["ingest"]["own"]["path"])
-    write_text(tree / PARAMS_FILE, as_yaml(params))
+    for name, text in generated(tree, profile, None if is_main else model.dataset).items():
+        data = parse_yaml(text, name)
+        if "path" in data:  # a relative path does not start from a temporary folder
+            data["path"] = read_yaml(Path(name))["path"]
+        write_text(tree / name, as_yaml(data))
 
 
 def _compare(question: str, model: RegisteredModel, tree: Path) -> Check:

@@ -1,13 +1,12 @@
-"""The sections `package`, `gates` and `promotion` of params.yaml."""
+"""The sections `package` and `promotion` of params.yaml, and `floors` of datasets/NAME.yaml."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from deepdigits.core.sections import Fraction, PositiveFloat, Section
-from deepdigits.data.config import SHIPPED, PerDataset
 
 Correlation = Annotated[float, Field(ge=-1, le=1)]
 Margin = Annotated[float, Field(ge=0, le=0.5)]
@@ -57,8 +56,8 @@ class FakesFloor(Section):
     min_auc_swapped: Fraction | None = None
 
 
-class DatasetGates(Section):
-    """The floors of each model. Those of the data that ship are complete; own data may leave out any."""
+class Floors(Section):
+    """The floors of each model. A model without floors is packaged whatever its figures are."""
 
     cnn: ClassifierFloor = ClassifierFloor()
     rnn: ClassifierFloor = ClassifierFloor()
@@ -67,21 +66,6 @@ class DatasetGates(Section):
     segmenter: SegmenterFloor = SegmenterFloor()
     swap: SwapFloor = SwapFloor()
     fakes: FakesFloor = FakesFloor()
-
-
-# Floors that only data with uneven classes need.
-OPTIONAL = {"min_balanced_accuracy", "min_macro_f1", "min_roc_auc", "min_average_precision"}
-
-
-def _require_complete(gates: dict[str, DatasetGates]) -> dict[str, DatasetGates]:
-    for name in SHIPPED:
-        for model, floors in gates[name]:
-            if missing := sorted({key for key, value in floors if value is None} - OPTIONAL):
-                raise ValueError(f"{name}.{model} needs {missing[0]}")
-    return gates
-
-
-Gates = Annotated[PerDataset[DatasetGates], AfterValidator(_require_complete)]
 
 
 class Package(Section):

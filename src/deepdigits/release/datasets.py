@@ -11,16 +11,13 @@ import numpy as np
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from deepdigits.core.errors import UserError
-from deepdigits.core.loading import check, overlay, read_yaml
-from deepdigits.data.config import SHIPPED, Bands, Described, Kind, Splitting
+from deepdigits.data.described import FOLDER, Described, Kind, Splitting, part, read_described
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.own.labelled import Labelled, bright
 from deepdigits.data.validation.frame import class_frame, image_frame
 from deepdigits.data.validation.neighbours import label_disagreement
-from deepdigits.release.config import DatasetGates
+from deepdigits.release.config import Floors
 
-FOLDER = Path("datasets")
 # How far a band reaches beyond what was measured, as a share of the distance or of the value itself.
 MARGIN = 0.25
 
@@ -30,14 +27,12 @@ class Dataset(Described):
 
     Attributes:
         licence: what one may do with the data.
-        bands: the normal ranges, which `validate` checks.
         floors: by model; a model without floors is packaged whatever its figures are, and the summary says so.
-        params: changes to params.yaml for these data.
+        params: changes to params.yaml, which `make repro DATASET=NAME` applies.
     """
 
     licence: str
-    bands: Bands
-    floors: DatasetGates = DatasetGates()
+    floors: Floors = Floors()
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -47,43 +42,7 @@ def read_dataset(root: Path, name: str) -> Dataset:
     Raises:
         UserError: the file is missing or invalid.
     """
-    path = root / FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml"))) or "none"
-        raise UserError(
-            f"{path} is missing. Datasets: {known}. To describe a new one: deepdigits dataset add {name} --from PATH"
-        )
-    return check(read_yaml(path), Dataset, str(path))
-
-
-def params_for(root: Path, name: str, params: dict[str, Any]) -> dict[str, Any]:
-    """params.yaml for the data of datasets/NAME.yaml.
-
-    Raises:
-        UserError: see `read_dataset`; or the name is one of the data that ship.
-    """
-    if name in SHIPPED:
-        raise UserError(f"{name} ships with the pipeline: run make repro without DATASET.")
-    found = read_dataset(root, name)
-    given = read_yaml(root / FOLDER / f"{name}.yaml")
-    own = {key: given[key] for key in Described.model_fields if key in given}
-    path = str((root / Path(found.path).expanduser()).resolve())
-    return overlay(
-        params,
-        {
-            "ingest": {"own": {"name": name, **own, "path": path}},
-            "validate": {"bands": {name: given["bands"]}},
-            "gates": {name: given.get("floors", {})},
-            **_changes(found.params),
-        },
-    )
-
-
-def _changes(changes: Mapping[str, Any]) -> dict[str, Any]:
-    reserved = {"ingest", "validate", "gates", "profile"} & set(changes)
-    if reserved:
-        raise UserError(f"params of a dataset cannot change {sorted(reserved)[0]}; use the dataset's own keys.")
-    return dict(changes)
+    return part(read_described(root, name), Dataset, f"{FOLDER}/{name}.yaml")
 
 
 def draft(

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepdigits.release.config import DatasetGates
+from deepdigits.core.files import read_json
+from deepdigits.core.sections import Section
+from deepdigits.data.described import INGESTED, part
+from deepdigits.release.config import Floors
 from deepdigits.tasks.contract import Task
 
 Gates = Sequence[Mapping[str, Any]]
 
 
-def floors_of(gates: Mapping[str, DatasetGates], dataset: str) -> DatasetGates:
-    """The floors for a dataset; own data may have none."""
-    return gates.get(dataset, DatasetGates())
+class Judged(Section):
+    """The part of a description that says what a model must reach."""
+
+    floors: Floors
 
 
-def check_floors(task: Task, measures: Mapping[str, Any], floors: DatasetGates) -> list[dict[str, Any]]:
+def ingested_floors() -> Floors:
+    """The floors of the data that were ingested here."""
+    return part(read_json(INGESTED), Judged, str(INGESTED)).floors
+
+
+def check_floors(task: Task, measures: Mapping[str, Any], floors: Floors) -> list[dict[str, Any]]:
     """Check a model's measures against its floors.
 
     Args:

@@ -17,7 +17,7 @@ from deepdigits.core.files import read_json
 from deepdigits.core.loading import PARAMS_FILE, check, parse_yaml, read_yaml
 from deepdigits.ops.pipeline import Stage, out_names, pipeline_files, read_stages
 
-CODE = ("src/", "pipelines/")
+CODE = ("src/", "pipelines/", "datasets/")
 ENVIRONMENT = {
     "requirements_sha256": "the hash of requirements.lock",
     "torch": "the torch build",

@@ -8,8 +8,9 @@ from pydantic import ConfigDict, Field
 
 from deepdigits.core.sections import StageParams
 from deepdigits.data.config import Ingest, Validate
+from deepdigits.data.described import DatasetName
 from deepdigits.data.scenes.config import Compose
-from deepdigits.release.config import Gates, Package, Promotion
+from deepdigits.release.config import Package, Promotion
 from deepdigits.tasks.cnn.config import TrainCnn
 from deepdigits.tasks.config import Evaluate
 from deepdigits.tasks.detector.config import TrainDetector
@@ -23,6 +24,7 @@ from deepdigits.tasks.swap.config import TrainSwap
 class Params(StageParams):
     model_config = ConfigDict(extra="forbid")
 
+    dataset: DatasetName
     ingest: Ingest
     validate_: Annotated[Validate, Field(alias="validate")]
     train_cnn: TrainCnn
@@ -35,5 +37,4 @@ class Params(StageParams):
     train_fakes: TrainFakes
     evaluate: Evaluate
     package: Package
-    gates: Gates
     promotion: Promotion

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.panel import Panel
@@ -16,8 +15,7 @@ from deepdigits.core.files import read_json
 from deepdigits.core.measures import measures_of, weights_file
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import SPLITS
-from deepdigits.release.config import DatasetGates
-from deepdigits.release.floors import check_floors, floors_of, missed_floors
+from deepdigits.release.floors import check_floors, ingested_floors, missed_floors
 from deepdigits.release.packaged import check_figures, read_packaged
 from deepdigits.release.registry import Registered, register
 from deepdigits.tasks.catalogue import TASKS
@@ -26,7 +24,7 @@ from deepdigits.tasks.contract import Task
 Refused = Mapping[str, Sequence[str]]  # the floors that each refused model misses
 
 
-def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[Registered], Refused]:
+def register_all(profile: str) -> tuple[list[Registered], Refused]:
     """Register the models trained here that are not in the registry yet; leave out models below a floor.
 
     All models are read before the first is registered. If any outputs do not belong together, nothing is registered.
@@ -34,7 +32,7 @@ def register_all(gates: Mapping[Any, DatasetGates], profile: str) -> tuple[list[
     Raises:
         UserError: no model has been trained yet, or files are missing, corrupt or do not belong together.
     """
-    floors = floors_of(gates, read_json(paths.MANIFEST)["name"])
+    floors = ingested_floors()
     refused, packaged = {}, []
     for task in _trained():
         validated_manifest(task.data.manifest, task.data.verdict)
@@ -55,12 +53,10 @@ def _trained() -> list[Task]:
     return trained
 
 
-def summary_panel(
-    registered: Sequence[Registered], refused: Refused, gates: Mapping[str, DatasetGates], profile: str
-) -> RenderableType:
+def summary_panel(registered: Sequence[Registered], refused: Refused, profile: str) -> RenderableType:
     """Render the measures of each model next to its registered version, or next to the floors it missed."""
     manifest = read_json(paths.MANIFEST)
-    floors = floors_of(gates, manifest["name"])
+    floors = ingested_floors()
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
         table.add_column(heading)

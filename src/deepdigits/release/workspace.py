@@ -1,34 +1,31 @@
-"""A second working copy with a profile's parameters, so that a trial never touches the real outputs or dvc.lock."""
+"""A second working copy for a profile or a data set, so that a trial never touches the real outputs or dvc.lock."""
 
 from __future__ import annotations
 
 import filecmp
-import io
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from ruamel.yaml import YAML
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import write_text
-from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.core.loading import PARAMS_FILE
+from deepdigits.data.described import FOLDER
 from deepdigits.ops.git import GitError, environment_without_git, git
 from deepdigits.ops.lineage import remember_generated
-from deepdigits.release.datasets import params_for, read_dataset
-from deepdigits.release.params import Params
+from deepdigits.release.datasets import read_dataset
+from deepdigits.release.generated import generated
 
 METRICS = "reports/metrics/"
 MARK = "deepdigits.release.workspace"  # set in the git configuration of every copy made here
 
 
 def prepare(source: Path, target: Path, profile: str, dataset: str | None = None, glyphs: bool = False) -> None:
-    """Make `target` a clone of `source`, including uncommitted changes, with profiles/PROFILE.yaml over params.yaml.
+    """Make `target` a clone of `source`, including uncommitted changes, with the files that the profile changes.
 
-    With `dataset`, the pipeline runs on the data of datasets/DATASET.yaml. The profile `default` changes nothing more.
+    With `dataset`, the pipeline runs on the data of datasets/DATASET.yaml. The profile `default` changes nothing more;
+    see `deepdigits.release.generated`.
     With `glyphs`, these data must be declared to be glyphs, of which scenes and handwriting can be made.
     An existing `target` is updated and keeps its outputs, so DVC reruns only what changed. Commits made in it are kept
     on the branch `kept-COMMIT`.
@@ -37,7 +34,7 @@ def prepare(source: Path, target: Path, profile: str, dataset: str | None = None
         UserError: the profile or the dataset does not exist or has invalid values, `source` is not a git repository, or
             `target` exists and was not made by this function.
     """
-    params = profile_params(source, profile, dataset)
+    files = generated(source, profile, dataset)
     if glyphs and dataset and not read_dataset(source, dataset).glyphs:
         raise UserError(
             f"datasets/{dataset}.yaml does not say glyphs: true, so no scenes or handwriting are made of these data. "
@@ -59,12 +56,13 @@ def prepare(source: Path, target: Path, profile: str, dataset: str | None = None
         raise UserError(f"{source} cannot be cloned to {target}: {error}") from None
     for name in surplus:
         (target / name).unlink(missing_ok=True)
-    for name in wanted - {str(PARAMS_FILE)}:
+    for name in wanted - set(files):
         _copy_if_changed(source / name, target / name)
-    text = f"# Generated: params.yaml with profiles/{profile}.yaml over it.\n{params}"
-    if not (target / PARAMS_FILE).is_file() or (target / PARAMS_FILE).read_text(encoding="utf-8") != text:
-        write_text(target / PARAMS_FILE, text)
-    remember_generated(target, from_commit=not git(source, "status", "--porcelain", "--", str(PARAMS_FILE)))
+    for name, text in files.items():
+        if not (target / name).is_file() or (target / name).read_text(encoding="utf-8") != text:
+            write_text(target / name, text)
+    committed = not git(source, "status", "--porcelain", "--", str(PARAMS_FILE), str(FOLDER))
+    remember_generated(target, files if committed else ())
 
 
 def child_environment() -> dict[str, str]:
@@ -72,25 +70,6 @@ def child_environment() -> dict[str, str]:
     own = environment_without_git()
     path = f"{Path(sys.executable).parent}{os.pathsep}{own.get('PATH', '')}"
     return {**own, "PATH": path, "PYTHONPATH": "src"}
-
-
-def profile_params(source: Path, profile: str, dataset: str | None = None) -> str:
-    """params.yaml for the dataset, with the profile's changes, validated, as YAML text."""
-    path = source / "profiles" / f"{profile}.yaml"
-    if profile != "default" and not path.is_file():
-        known = ", ".join(sorted(found.stem for found in path.parent.glob("*.yaml")))
-        raise UserError(f"There is no profile {profile!r} ({path} is missing). Profiles: default, {known}.")
-    shipped = read_yaml(source / PARAMS_FILE)
-    base = params_for(source, dataset, shipped) if dataset else shipped
-    merged = base if profile == "default" else overlay(base, read_yaml(path))
-    check(merged, Params, f"{PARAMS_FILE} with {path}")
-    return as_yaml(merged)
-
-
-def as_yaml(params: Mapping[str, Any]) -> str:
-    buffer = io.StringIO()
-    YAML(typ="safe", pure=True).dump(dict(params), buffer)
-    return buffer.getvalue()
 
 
 def _made_here(target: Path) -> bool:

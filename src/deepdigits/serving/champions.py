@@ -15,8 +15,6 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import RegisteredModel
 
 from deepdigits.core.errors import UserError
-from deepdigits.data.config import SHIPPED
-from deepdigits.data.ingest.origins import DIGITS
 from deepdigits.export.runtime import CLASSES, INPUT, OnnxClassifier, OnnxGenerator, OnnxNetwork, golden_difference
 from deepdigits.ops.runs import every
 from deepdigits.ops.tracking import DEFAULT_URI, STORE_DIR, masked, open_store, store_uri
@@ -33,6 +31,7 @@ REASON = 500  # characters
 log = logging.getLogger("uvicorn.error")
 
 
+DIGITS = tuple("0123456789")
 Network = MicroBatcher | OnnxGenerator | OnnxNetwork
 
 
@@ -211,7 +210,7 @@ def opened(
     Raises:
         UserError: it is a network for scenes whose size is not fixed.
     """
-    dataset, _, kind = name.rpartition("-")
+    kind = name.rpartition("-")[2]
     network: Network
     if kind in ("cnn", "rnn"):
         classifier = OnnxClassifier(onnx, threads)
@@ -223,7 +222,7 @@ def opened(
         side_of(network)
     facts = session.get_modelmeta().custom_metadata_map
     classes = tuple(json.loads(facts[CLASSES])) if CLASSES in facts else DIGITS
-    given = "digits" if dataset in SHIPPED else facts.get(INPUT)
+    given = facts.get(INPUT, "digits" if classes == DIGITS else None)
     return Served(name, kind, version, tags, measures, network, classes, cast("ServedInput | None", given))
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from deepdigits.core.environment import REQUIREMENTS
 from deepdigits.core.files import write_text
 from deepdigits.core.loading import PARAMS_FILE, overlay, read_yaml
 from deepdigits.ops.pipeline import MAIN, find_stage
 from deepdigits.ops.tracking import STORE_DIR
+from deepdigits.release.generated import as_yaml
 
 CODE = ("src", "pipelines", MAIN, str(REQUIREMENTS))
 
@@ -45,9 +43,7 @@ def prepare_trial(root: Path, code: Path, folder: Path, stage: str, changes: Map
             _link(root / dep, folder / dep)
     (root / STORE_DIR).mkdir(exist_ok=True)
     _link(root / STORE_DIR, folder / STORE_DIR)  # relative addresses in the store stay valid
-    buffer = io.StringIO()
-    YAML(typ="safe", pure=True).dump(overlay(read_yaml(code / PARAMS_FILE), dict(changes)), buffer)
-    write_text(folder / PARAMS_FILE, buffer.getvalue())
+    write_text(folder / PARAMS_FILE, as_yaml(overlay(read_yaml(code / PARAMS_FILE), dict(changes))))
 
 
 def _link(target: Path, link: Path) -> None:

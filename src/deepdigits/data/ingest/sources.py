@@ -1,4 +1,4 @@
-"""Where the images come from: a local folder, a mirror, or the digits bundled with scikit-learn.
+"""Where files come from: a folder, an address, or the digits bundled with scikit-learn.
 
 Mirrors compress the files differently, so the checksum covers the decompressed bytes.
 """
@@ -26,16 +26,11 @@ from deepdigits.core.addresses import host_of, masked
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import sha256
 from deepdigits.data.digits.splits import Split, stratified_rows
-from deepdigits.data.ingest.idx import encode_idx, parse_idx
+from deepdigits.data.ingest.idx import encode_idx
 
-MNIST_SHA256 = {
-    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-}
 TRANSIENT = (408, 425, 429)  # the 4xx status codes that are worth a retry
-MAX_BYTES = 64 * 2**20  # per decompressed file; the largest MNIST file has 47 MB
+MAX_BYTES = 64 * 2**20  # per decompressed IDX file; the largest MNIST file has 47 MB
+MAX_ARCHIVE = 4 * 2**30  # bytes per archive of other data
 DIGITS_TEST_IMAGES = 360
 DIGITS_SEED = 0  # scikit-learn's digits have no canonical test split; this fixes one permanently
 
@@ -54,11 +49,22 @@ class WrongBytes(UserError):
 
 @dataclass(frozen=True)
 class Downloader:
-    """Download settings. `cache` keeps verified downloads for the next run."""
+    """Download settings.
+
+    Attributes:
+        cache: keeps verified downloads for the next run.
+        packed: whether addresses serve each file as NAME.gz, as is usual for IDX files; otherwise they serve NAME.
+        variable: the environment variable in which the user names a mirror, for messages.
+    """
 
     cache: Path
     timeout_seconds: float
     retries: int
+    packed: bool = True
+    variable: str = "MNIST_MIRROR"
+
+    def served(self, name: str) -> str:
+        return f"{name}.gz" if self.packed else name
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,14 @@ class Fetched:
 
 
 def fetch_all(
-    mirrors: Sequence[str], downloader: Downloader, expected: Mapping[str, str] = MNIST_SHA256, own: str | None = None
+    mirrors: Sequence[str], downloader: Downloader, expected: Mapping[str, str], own: str | None = None
 ) -> dict[str, Fetched]:
     """Fetch each file in `expected` (name: SHA-256 of the decompressed bytes) from the first mirror with a good copy.
 
     Args:
-        mirrors: folders or http(s) URLs, best first. A folder may hold `NAME.gz` or `NAME`; a URL serves `NAME.gz`.
-            The extension is not trusted: whether or not the file is compressed, its content must match the hash.
+        mirrors: folders or http(s) URLs, best first. A folder may hold `NAME.gz` or `NAME`, a URL serves `NAME.gz`, if
+            the files are packed. The extension is not trusted: whether or not the file is compressed, its content must
+            match the hash.
         own: the user's own mirror, tried before `mirrors`. If it refuses a file or serves bad content, the error is
             raised; no other mirror is tried.
 
@@ -90,8 +97,8 @@ def fetch_all(
     return {name: _fetch(name, digest, candidates, downloader, own) for name, digest in expected.items()}
 
 
-def own_mirror(setting: str) -> str | None:
-    """Parse the value of `MNIST_MIRROR` into a folder or URL; None if it is empty.
+def own_mirror(setting: str, variable: str = "MNIST_MIRROR") -> str | None:
+    """Parse the value of an environment variable into a folder or URL; None if it is empty.
 
     Raises:
         UserError: the value is neither a folder nor an unambiguous http(s) URL.
@@ -100,10 +107,10 @@ def own_mirror(setting: str) -> str | None:
     if "://" not in setting:
         return str(Path(setting).expanduser()) if setting else None
     if not _is_url(setting):
-        raise UserError(f"MNIST_MIRROR: {masked(setting)} is neither a folder nor an http(s) URL. Set it to one.")
+        raise UserError(f"{variable}: {masked(setting)} is neither a folder nor an http(s) URL. Set it to one.")
     if not host_of(setting) or urlsplit(setting).hostname != host_of(setting):
         raise UserError(
-            f"MNIST_MIRROR: {masked(setting)} is ambiguous. In its user name and password, write / as %2F, "
+            f"{variable}: {masked(setting)} is ambiguous. In its user name and password, write / as %2F, "
             "@ as %40, : as %3A, ? as %3F, # as %23 and % as %25."
         )
     return setting.replace(" ", "%20")
@@ -113,11 +120,11 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
     wrong: list[str] = []
     unreachable: list[str] = []
     for mirror in mirrors:
-        setting = "MNIST_MIRROR" if mirror == own else "ingest.mirrors in params.yaml"
+        setting = downloader.variable if mirror == own else "urls"
         try:
             if _is_url(mirror):
                 return Fetched(_download(name, digest, mirror, downloader), mirror)
-            return Fetched(_read_folder(name, digest, Path(mirror), setting), mirror)
+            return Fetched(_read_folder(name, digest, Path(mirror), downloader, setting), mirror)
         except WrongBytes as error:
             if mirror == own or not _is_url(mirror):
                 raise  # the user chose this source: never silently skip a bad file in it
@@ -125,15 +132,15 @@ def _fetch(name: str, digest: str, mirrors: Sequence[str], downloader: Downloade
         except Refused as error:
             if mirror == own:
                 raise Refused(
-                    f"MNIST_MIRROR: {name}.gz from {masked(mirror)}: {error}. Check its login and path, or unset it to "
-                    "use the mirrors in params.yaml."
+                    f"{setting}: {downloader.served(name)} from {masked(mirror)}: {error}. Check its login and path, "
+                    "or unset it to use the urls in datasets/."
                 ) from None
             unreachable.append(f"  {masked(mirror)}: {error}")
         except (requests.RequestException, OSError) as error:
             unreachable.append(f"  {masked(mirror)}: {_reason(error)}")
     if wrong:
         raise WrongBytes(
-            "\n".join([*wrong, *unreachable, "Set MNIST_MIRROR to a folder or URL with the original files."])
+            "\n".join([*wrong, *unreachable, f"Set {downloader.variable} to a folder or URL with the original files."])
         )
     raise Unreachable("\n".join([f"{name}: no mirror could be reached.", *unreachable]))
 
@@ -156,42 +163,45 @@ def _reason(error: Exception) -> str:
     return masked(str(error)) or type(error).__name__
 
 
-def _read_folder(name: str, digest: str, folder: Path, setting: str) -> bytes:
+def _read_folder(name: str, digest: str, folder: Path, downloader: Downloader, setting: str) -> bytes:
     if not folder.is_dir():
         raise UserError(
             f"{setting}: {masked(str(folder))} is not a folder. Set it to a folder or an http(s) URL, or remove it."
         )
-    for path in (folder / f"{name}.gz", folder / name):
+    for path in dict.fromkeys((folder / downloader.served(name), folder / name)):
         if path.is_file():
-            return _verified(path.read_bytes(), digest, str(path), compressed=path.suffix == ".gz")
-    raise UserError(f"{setting}: {folder} contains neither {name}.gz nor {name}.")
+            return _verified(path.read_bytes(), digest, str(path), compressed=path.name != name)
+    wanted = f"neither {name}.gz nor {name}" if downloader.packed else f"no {name}"
+    raise UserError(f"{setting}: {folder} contains {wanted}.")
 
 
 def _download(name: str, digest: str, mirror: str, downloader: Downloader) -> bytes:
-    parts = urlsplit(mirror)
-    url = parts._replace(path=f"{parts.path.rstrip('/')}/{name}.gz", fragment="").geturl()
+    parts, served = urlsplit(mirror), downloader.served(name)
+    url = parts._replace(path=f"{parts.path.rstrip('/')}/{served}", fragment="").geturl()
     files = pooch.create(
         path=downloader.cache,
         base_url="",
-        urls={f"{name}.gz": url},
-        registry={f"{name}.gz": None},
+        urls={served: url},
+        registry={served: None},
         retry_if_failed=downloader.retries,
     )
-    path = Path(files.fetch(f"{name}.gz", downloader=partial(_download_bounded, timeout=downloader.timeout_seconds)))
+    most = MAX_BYTES if downloader.packed else MAX_ARCHIVE
+    fetch = partial(_download_bounded, timeout=downloader.timeout_seconds, most=most)
+    path = Path(files.fetch(served, downloader=fetch))
     try:
-        return _verified(path.read_bytes(), digest, f"{name}.gz from {masked(mirror)}", compressed=True)
+        return _verified(path.read_bytes(), digest, f"{served} from {masked(mirror)}", compressed=downloader.packed)
     except WrongBytes:
         path.unlink()
         raise
 
 
-def _download_bounded(url: str, output: str, mirror: pooch.Pooch, timeout: float) -> None:
+def _download_bounded(url: str, output: str, mirror: pooch.Pooch, timeout: float, most: int) -> None:
     """Download with pooch, but stop if a mirror sends too much, and raise `Refused` where a retry would not help."""
 
     class Bounded(io.FileIO):
         def write(self, data: Any) -> int:
-            if self.tell() + len(data) > MAX_BYTES:
-                raise WrongBytes(f"{masked(url)}: sent more than {MAX_BYTES} bytes.")
+            if self.tell() + len(data) > most:
+                raise WrongBytes(f"{masked(url)}: sent more than {most} bytes.")
             return super().write(data)
 
     with Bounded(output, "w") as file:
@@ -244,27 +254,6 @@ def _verified(data: bytes, digest: str, where: str, *, compressed: bool) -> byte
     if found != digest:
         raise WrongBytes(f"{where}: SHA-256 of the decompressed bytes is {found}, expected {digest}.")
     return data
-
-
-def mnist_splits(files: Mapping[str, bytes]) -> tuple[Split, Split]:
-    """Parse the four files into the canonical 60,000 training and 10,000 test images.
-
-    Raises:
-        IdxError: a file is malformed.
-        UserError: the numbers of images and labels differ, or a label is above 9.
-    """
-    return _parse_split(files, "train"), _parse_split(files, "t10k")
-
-
-def _parse_split(files: Mapping[str, bytes], prefix: str) -> Split:
-    images_name, labels_name = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
-    images = parse_idx(files[images_name], images_name, (28, 28))
-    labels = parse_idx(files[labels_name], labels_name)
-    if len(images) != len(labels):
-        raise UserError(f"{images_name} has {len(images)} images, but {labels_name} has {len(labels)} labels.")
-    if labels.size and labels.max() > 9:
-        raise UserError(f"{labels_name}: label {labels.max()} at index {int(labels.argmax())}; labels are 0 to 9.")
-    return Split(images, labels.astype(np.int64))
 
 
 def digits_splits() -> tuple[Split, Split]:

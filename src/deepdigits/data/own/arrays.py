@@ -52,24 +52,46 @@ def read_npz(path: Path, ink: Ink) -> Labelled:
     return Labelled(np.concatenate(images), np.concatenate(labels), known, names, splits, notes=sorted(notes))
 
 
-def read_idx(folder: Path) -> Labelled:
-    """Read MNIST's four file names, with or without .gz: 28x28 images and labels, for train and test (t10k).
+def idx_files(folder: Path) -> dict[str, bytes]:
+    """The four files that `read_idx` reads, with or without .gz.
 
     Raises:
-        UserError: a file is missing or malformed.
+        UserError: one is missing, or is not a complete gzip file.
+    """
+    return {name: _idx_bytes(folder, name) for prefix in IDX_SPLITS for name in _idx_names(prefix)}
+
+
+def read_idx(files: Mapping[str, bytes], source: Path, classes: int | None = None) -> Labelled:
+    """Parse IDX files under MNIST's names: 28x28 images and labels, for train and test (t10k).
+
+    Args:
+        classes: their number, if it is known; otherwise every number up to the highest label must occur.
+
+    Raises:
+        UserError: a file is missing or malformed, or a label is not below `classes`.
     """
     images, labels, names, splits = [], [], [], []
     for prefix, split in IDX_SPLITS.items():
-        stack = parse_idx(_idx_bytes(folder, f"{prefix}-images-idx3-ubyte"), f"{prefix}-images-idx3-ubyte", (28, 28))
-        marks = parse_idx(_idx_bytes(folder, f"{prefix}-labels-idx1-ubyte"), f"{prefix}-labels-idx1-ubyte")
+        of_images, of_labels = _idx_names(prefix)
+        if missing := [name for name in (of_images, of_labels) if name not in files]:
+            raise UserError(f"{source}: there is no {missing[0]}; IDX files need MNIST's four names.")
+        stack, marks = parse_idx(files[of_images], of_images, (28, 28)), parse_idx(files[of_labels], of_labels)
         if len(stack) != len(marks):
-            raise UserError(f"{folder}: {prefix} has {len(stack)} images, but {len(marks)} labels.")
+            raise UserError(f"{source}: {of_images} has {len(stack)} images, but {of_labels} has {len(marks)} labels.")
+        if classes and marks.size and marks.max() >= classes:
+            wrong = f"label {marks.max()} at index {int(marks.argmax())}"
+            raise UserError(f"{of_labels}: {wrong}; labels are 0 to {classes - 1}.")
         images.append(stack)
         labels.append(marks.astype(np.int64))
         names += [f"{prefix}[{row}]" for row in range(len(marks))]
         splits += [split] * len(marks)
-    known = numbered_classes(np.concatenate(labels), str(folder))
-    return Labelled(np.concatenate(images), np.concatenate(labels), known, names, np.array(splits))
+    every = np.concatenate(labels)
+    known = [str(number) for number in range(classes)] if classes else numbered_classes(every, str(source))
+    return Labelled(np.concatenate(images), every, known, names, np.array(splits))
+
+
+def _idx_names(prefix: str) -> tuple[str, str]:
+    return f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"
 
 
 def to_images(array: np.ndarray, where: str, ink: Ink, notes: set[str]) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import file_sha256, sha256
-from deepdigits.data.config import Kind
+from deepdigits.data.described import Kind
 from deepdigits.data.own import decoding, recordings
-from deepdigits.data.own.arrays import read_idx, read_npz
+from deepdigits.data.own.arrays import idx_files, read_idx, read_npz
 from deepdigits.data.own.decoding import Ink
 from deepdigits.data.own.labelled import Labelled
 from deepdigits.data.own.pictures import read_tree
@@ -28,9 +28,17 @@ def read_source(path: Path, kind: Kind, ink: Ink, group: str | None = None, with
     Raises:
         UserError: the source is missing, malformed, or of another kind, or has no image of a name in `without`.
     """
-    data = _read(path, kind, ink, group)
+    return leave_out(_read(path, kind, ink, group), without, str(path))
+
+
+def leave_out(data: Labelled, without: Sequence[str], source: str) -> Labelled:
+    """The data without the images of these names.
+
+    Raises:
+        UserError: there is no image of a name.
+    """
     if unknown := sorted(set(without) - set(data.names)):
-        raise UserError(f"{path} has no image {unknown[0]!r} to leave out.")
+        raise UserError(f"{source} has no image {unknown[0]!r} to leave out.")
     return data.select(~np.isin(data.names, list(without))) if without else data
 
 
@@ -38,7 +46,7 @@ def _read(path: Path, kind: Kind, ink: Ink, group: str | None) -> Labelled:
     if not path.exists():
         raise UserError(f"{path} does not exist.")
     if kind == "idx":
-        return read_idx(path)
+        return read_idx(idx_files(path), path)
     if kind == "npz":
         return read_npz(path, ink)
     if kind == "pictures":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deepdigits.core.errors import UserError
-from deepdigits.data.config import Splitting
+from deepdigits.data.described import Splitting
 from deepdigits.data.digits.splits import SPLITS, stratified_rows
 from deepdigits.data.own.labelled import Labelled
 
@@ -22,17 +22,17 @@ def rows_of(data: Labelled, config: Splitting) -> Rows:
 
 def split_rows(
     data: Labelled,
-    shares: dict[str, float],
+    amounts: dict[str, float],
     seed: int,
     held_out: dict[str, Sequence[str]] | None = None,
 ) -> Rows:
     """The rows of each split, in ascending order.
 
-    Splits that the source gives are kept. What it does not give is split off train by `shares`, stratified by class, or
-    by whole groups if the source has groups.
+    Splits that the source gives are kept. What it does not give is split off train by `amounts`, stratified by class,
+    or by whole groups if the source has groups.
 
     Args:
-        shares: "validation" and "test" -> their share of the images that are not given to another split.
+        amounts: "validation" and "test" -> how many images, or which share of those that no other split has.
         held_out: "validation" and "test" -> groups that must be there; otherwise groups are drawn.
 
     Raises:
@@ -47,20 +47,20 @@ def split_rows(
     for name in ("test", "validation"):
         if name not in rows:
             wanted = list((held_out or {}).get(name, ()))
-            rows["train"], rows[name] = _split_off(data, rows["train"], name, shares[name], seed, wanted)
+            rows["train"], rows[name] = _split_off(data, rows["train"], name, amounts[name], seed, wanted)
     return {name: rows[name] for name in SPLITS}
 
 
 def _split_off(
-    data: Labelled, rows: np.ndarray, name: str, share: float, seed: int, wanted: list[str]
+    data: Labelled, rows: np.ndarray, name: str, amount: float, seed: int, wanted: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
+    size = amount if isinstance(amount, int) else round(amount * len(rows))
     if data.groups is not None:
-        chosen = np.isin(data.groups[rows], _choose(data.groups[rows], name, share, seed, wanted))
+        chosen = np.isin(data.groups[rows], _choose(data.groups[rows], name, size, seed, wanted))
         return rows[~chosen], rows[chosen]
     if wanted:
         raise UserError(f"{', '.join(wanted)} cannot be held out for {name}: the source has no groups.")
     labels = data.labels[rows]
-    size = round(share * len(rows))
     few = [data.classes[label] for label in np.unique(labels) if (labels == label).sum() < 2]
     if few or size < len(np.unique(labels)):
         reason = (
@@ -75,7 +75,7 @@ def _split_off(
     return rows[others], rows[taken]
 
 
-def _choose(groups: np.ndarray, name: str, share: float, seed: int, wanted: list[str]) -> list[str]:
+def _choose(groups: np.ndarray, name: str, images: int, seed: int, wanted: list[str]) -> list[str]:
     found, counts = np.unique(groups, return_counts=True)
     known = [str(name) for name in found]
     if unknown := sorted(set(wanted) - set(known)):
@@ -85,9 +85,9 @@ def _choose(groups: np.ndarray, name: str, share: float, seed: int, wanted: list
     if len(known) < 2:
         raise UserError(f"{name} cannot be split off by group: only {known[0]!r} is left to train on.")
     order = np.random.default_rng(seed).permutation(len(known))
-    wanted_images, chosen, size = share * len(groups), [known[order[0]]], int(counts[order[0]])
-    for index in order[1:-1]:  # as long as that comes closer to the share
-        if abs(size + counts[index] - wanted_images) >= abs(size - wanted_images):
+    chosen, size = [known[order[0]]], int(counts[order[0]])
+    for index in order[1:-1]:  # as long as that comes closer to the number wanted
+        if abs(size + counts[index] - images) >= abs(size - images):
             break
         chosen.append(known[index])
         size += int(counts[index])

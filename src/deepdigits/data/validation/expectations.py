@@ -15,7 +15,7 @@ from great_expectations.core import ExpectationSuiteValidationResult, expectatio
 from great_expectations.render.renderer import ValidationResultsPageRenderer
 from great_expectations.render.view import DefaultJinjaPageView
 
-from deepdigits.data.config import Band, Bands
+from deepdigits.data.described import Band, Bands
 from deepdigits.data.digits.splits import SPLITS
 
 FRAMES = ("images", "splits", "classes")

@@ -9,24 +9,15 @@ from typing import Any
 import numpy as np
 
 from deepdigits.core.templates import render
-from deepdigits.data.config import Own, Subset
+from deepdigits.data.config import Subset
+from deepdigits.data.described import Counts
 from deepdigits.data.digits.splits import SPLITS, Split
 from deepdigits.data.validation.expectations import Outcome, Verdict
 
-# Number of images in the canonical training and test sets; any other number means a different dataset.
-CANONICAL = {"mnist": (60_000, 10_000), "digits": (1_437, 360)}
 
-
-def expected_counts(
-    name: str, validation_images: Mapping[str, int], subset: Subset | None, own: Own | None
-) -> dict[str, int]:
-    """The number of images each split must have, given the dataset and the requested subset."""
-    if own:
-        whole: dict[str, int] = own.images.model_dump()
-    else:
-        train, test = CANONICAL[name]
-        validation = validation_images[name]
-        whole = {"train": train - validation, "validation": validation, "test": test}
+def expected_counts(described: Counts, subset: Subset | None) -> dict[str, int]:
+    """The number of images each split must have, given the data set and the requested subset."""
+    whole: dict[str, int] = described.model_dump()
     if subset is None:
         return whole
     return {split: min(whole[split], getattr(subset, split)) for split in SPLITS}
