@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +13,7 @@ from deepdigits.core.files import write_bytes, write_json
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.config import Ingest, Subset
-from deepdigits.data.described import FOLDER, INGESTED, DatasetName, Described, part, read_described
+from deepdigits.data.described import FOLDER, DatasetName, Described, described
 from deepdigits.data.digits.manifest import Origin, describe
 from deepdigits.data.digits.splits import Split, save_split, subset
 from deepdigits.data.ingest.obtaining import Obtained, mirror_variable, obtain
@@ -26,7 +25,6 @@ from deepdigits.ops.exit import exits_cleanly
 from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, stage_run
 
-LATER = ("bands", "floors", "images")  # what later stages need of a description; nothing that a machine determines
 console = Console(stderr=True, highlight=False)
 
 
@@ -40,21 +38,19 @@ def main() -> None:
     params = read_params(Parameters)
     config = params.ingest
     downloader = Downloader(paths.DOWNLOADS, config.timeout_seconds, config.retries)
-    name, description, obtained = obtain_or_replace(params.dataset, downloader)
-    described = part(description, Described, f"{FOLDER}/{name}.yaml")
-    splits, manifest = ingested(name, described, obtained, config.subset)
+    name, facts, obtained = obtain_or_replace(params.dataset, downloader)
+    splits, manifest = ingested(name, facts, obtained, config.subset)
 
     for file_name, data in obtained.raw.items():
         write_bytes(paths.RAW / file_name, data)
     for split_name, split in splits.items():
         save_split(split, paths.split_file(split_name))
-    write_json(INGESTED, {key: description[key] for key in LATER if key in description})
     write_json(paths.MANIFEST, manifest)  # last: if the manifest exists, everything else does too
 
     lineage = stage_lineage("ingest", params.profile)
     tags = {"mirrors": ", ".join(obtained.origins)}
     with stage_run(lineage, DatasetIdentity.of(manifest), "ingest", tags, "ingest") as run:
-        run.params({"ingest": config.model_dump(), "split": described.split.model_dump()})
+        run.params({"ingest": config.model_dump(), "split": facts.split.model_dump()})
         run.metrics({f"{split_name}/images": float(len(split)) for split_name, split in splits.items()})
         run.file(paths.MANIFEST)
         run.description(f"{manifest['title']}, split into train, validation and test.")
@@ -63,41 +59,40 @@ def main() -> None:
     )
 
 
-def obtain_or_replace(name: str, downloader: Downloader) -> tuple[str, dict[str, Any], Obtained]:
+def obtain_or_replace(name: str, downloader: Downloader) -> tuple[str, Described, Obtained]:
     """A data set's name, description and images; those of the one that replaces it if no address answers.
 
     Raises:
         UserError: see `obtain`; or no address answers, and nothing replaces the data set.
     """
-    description = read_described(Path.cwd(), name)
-    described = part(description, Described, f"{FOLDER}/{name}.yaml")
+    facts = described(Described, name)
     try:
-        return name, description, obtain(name, described, downloader)
+        return name, facts, obtain(name, facts, downloader)
     except Unreachable as error:
-        if described.offline is None:
-            remedy = f"Set {mirror_variable(name)}, or offline: digits in {FOLDER}/{name}.yaml."
+        if facts.where.offline is None:
+            remedy = f"Set {mirror_variable(name)}, or where.offline in {FOLDER}/{name}.yaml."
             raise UserError(f"{error}\n{remedy}") from None
-        warn_of_replacement(name, described.offline, str(error))
-        return obtain_or_replace(described.offline, downloader)
+        warn_of_replacement(name, facts.where.offline, str(error))
+        return obtain_or_replace(facts.where.offline, downloader)
 
 
 def ingested(
-    name: str, described: Described, obtained: Obtained, wanted: Subset | None
+    name: str, facts: Described, obtained: Obtained, wanted: Subset | None
 ) -> tuple[dict[str, Split], dict[str, Any]]:
     """The splits, with the number of images that `wanted` requests, and their manifest.
 
     The manifest names what the server and the stages for scenes must know if it differs from MNIST.
     """
-    data, split = obtained.data, described.split
+    data, split = obtained.data, facts.split
     rows = rows_of(data, split)
-    splits = {part_name: bright(data.take(chosen), described.ink) for part_name, chosen in rows.items()}
+    splits = {part_name: bright(data.take(chosen), facts.ink) for part_name, chosen in rows.items()}
     if wanted:
         splits = {key: subset(one, getattr(wanted, key), split.seed) for key, one in splits.items()}
-    origin = Origin(name, described.title, described.source, described.classes)
+    origin = Origin(name, facts.title, facts.source, facts.classes)
     manifest = describe(origin, splits, obtained.raw, split.seed)
-    if described.uploads != "centred":
-        manifest["input"] = input_of(described.kind, described.ink)
-    if not described.glyphs:
+    if facts.uploads != "centred":
+        manifest["input"] = input_of(facts.kind, facts.ink)
+    if not facts.glyphs:
         manifest["glyphs"] = False
     if data.groups is not None:
         for part_name, chosen in rows.items():

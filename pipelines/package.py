@@ -26,7 +26,7 @@ from deepdigits.ops.lineage import stage_lineage
 from deepdigits.ops.tracking import DatasetIdentity, stage_run
 from deepdigits.release.cards import model_card
 from deepdigits.release.config import Package
-from deepdigits.release.floors import check_floors, ingested_floors, missed_floors
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.packaged import check_figures, describe_package, read_metrics, read_packaged
 from deepdigits.release.registry import register
 from deepdigits.tasks.contract import Task
@@ -45,7 +45,7 @@ def main() -> None:
     manifest = validated_manifest(task.data.manifest, task.data.verdict)
     metrics = read_metrics(task)
     dataset = read_json(paths.MANIFEST)["name"]
-    gates = check_floors(task, measures_of(task.name, metrics), ingested_floors())
+    gates = check_floors(task, measures_of(task.name, metrics), floors_of(dataset))
     lineage = stage_lineage(f"package_{task.name}", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), lineage.stage, {"model": task.name}, "packaging") as run:
         run.metrics({f"gate/{gate['metric']}": float(gate["passed"]) for gate in gates})

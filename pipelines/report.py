@@ -12,7 +12,7 @@ from deepdigits.core.measures import measures_of
 from deepdigits.core.sections import StageParams
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.ops.exit import exits_cleanly
-from deepdigits.release.floors import check_floors, ingested_floors
+from deepdigits.release.floors import check_floors, floors_of
 from deepdigits.release.packaged import read_metrics
 from deepdigits.release.report import report_page, section
 from deepdigits.tasks.evaluation import SCENES
@@ -31,7 +31,7 @@ def main() -> None:
     (data,) = {task.data for task in tasks.values()}
     metrics = {name: read_metrics(task) for name, task in tasks.items()}
     dataset = read_json(paths.MANIFEST)["name"]
-    floors = ingested_floors()
+    floors = floors_of(dataset)
     gates = [
         gate for name, task in tasks.items() for gate in check_floors(task, measures_of(name, metrics[name]), floors)
     ]

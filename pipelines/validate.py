@@ -13,7 +13,7 @@ from deepdigits.core.files import read_json, write_json, write_text
 from deepdigits.core.loading import read_params
 from deepdigits.core.sections import StageParams
 from deepdigits.data.config import Ingest, Validate
-from deepdigits.data.described import INGESTED, Expected, part
+from deepdigits.data.described import Expected, described
 from deepdigits.data.digits.splits import SPLITS, Split, load_split
 from deepdigits.data.validation.expectations import FRAMES, ROW_NAMES, Verdict, check, expectations, group_expectations
 from deepdigits.data.validation.frame import class_frame, group_frame, image_frame, split_frame
@@ -39,16 +39,17 @@ class Parameters(StageParams):
 @exits_cleanly
 def main() -> None:
     params = read_params(Parameters)
-    manifest, described = read_json(paths.MANIFEST), part(read_json(INGESTED), Expected, str(INGESTED))
+    manifest = read_json(paths.MANIFEST)
+    expected = described(Expected, manifest["name"])
     config = params.validate_
     lineage = stage_lineage("validate", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "validate", {}, "validation") as run:
         splits = {name: load_split(paths.split_file(name)) for name in SPLITS}
         images = image_frame(splits)
-        counts = expected_counts(described.images, params.ingest.subset)
+        counts = expected_counts(expected.images, params.ingest.subset)
         of_splits = split_frame(images, counts, label_disagreement(splits))
         frames = dict(zip(FRAMES, (images, of_splits, class_frame(splits, len(manifest["classes"]))), strict=True))
-        suites = expectations(described.bands, config.max_off_center_fraction, manifest["classes"])
+        suites = expectations(expected.bands, config.max_off_center_fraction, manifest["classes"])
         if groups := {name: one["groups"] for name, one in manifest["splits"].items() if "groups" in one}:
             frames["groups"], suites["groups"] = group_frame(groups), group_expectations()
         verdict = check(frames, suites, ROW_NAMES, config.example_count)

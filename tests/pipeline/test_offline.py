@@ -109,7 +109,7 @@ def test_offline_fallback_is_announced_and_keeps_its_own_name(offline: Workspace
 
 def test_offline_without_a_fallback_fails_and_says_what_to_set(offline: Workspace, tmp_path: Path) -> None:
     shutil.copy(offline.root / "params.yaml", tmp_path)
-    text = (offline.root / "datasets/mnist.yaml").read_text().replace("offline: digits\n", "")
+    text = (offline.root / "datasets/mnist.yaml").read_text().replace("offline: digits", "offline: null")
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets/mnist.yaml").write_text(text)
     env = {**environment(), "PYTHONPATH": f"{offline.root}:{offline.root / 'src'}"}

@@ -43,8 +43,7 @@ def shapes(smoke: Workspace, digits: tuple[Split, Split], tmp_path_factory: pyte
     assert added.returncode == 0, added.stderr
     assert "3 classes" in added.stdout
     assert base.run("git", "checkout", "--", "params.yaml").returncode == 0
-    with (base.root / "datasets/shapes.yaml").open("a") as file:
-        file.write("glyphs: true\n")
+    base.edit("glyphs: false", "glyphs: true", Path("datasets/shapes.yaml"))
     commit(base, "Data of one's own")
     made = base.run("deepdigits", "workspace", "smoke", "build/shapes", "--dataset", "shapes")
     assert made.returncode == 0, made.stderr

@@ -549,9 +549,9 @@ def test_a_draft_is_valid_and_its_data_are_in_its_bands(described: Path) -> None
     params = check(parse_yaml(files["params.yaml"], "x"), Params, "x")
     assert params.dataset == "shapes"
     own = read_dataset(described, "shapes")
-    assert own.path
+    assert own.where.path
     assert (own.classes, own.split.group, own.ink) == (("a", "b"), "speaker", "bright")
-    assert Path(own.path) == described / "pictures"
+    assert Path(own.where.path) == described / "pictures"
     assert sum(own.images.model_dump().values()) == 60
     data = read_source(described / "pictures", "pictures", "bright", "speaker")
     rows = rows_of(data, own.split)

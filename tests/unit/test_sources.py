@@ -163,7 +163,8 @@ def test_an_archive_is_fetched_from_an_address_and_read(
     np.savez(buffer, images=rng.integers(0, 256, (60, 28, 28), np.uint8), labels=np.arange(60) % 3)
     server = mirror((200, buffer.getvalue()))
     facts = read_yaml(ROOT / "datasets/mnist.yaml")
-    facts |= {"kind": "npz", "urls": [server.url], "files": {"shapes.npz": sha256(buffer.getvalue())}}
+    where = {"urls": [server.url], "files": {"shapes.npz": sha256(buffer.getvalue())}}
+    facts |= {"kind": "npz", "where": where}
     described = part(facts | {"classes": ["a", "b", "c"]}, Described, "shapes.yaml")
     for _ in range(2):  # the second time from the cache
         found = obtain("shapes", described, downloader)

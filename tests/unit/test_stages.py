@@ -8,11 +8,14 @@ from pathlib import Path
 
 import grimp
 import pytest
+from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from deepdigits.core.loading import read_yaml
-from deepdigits.ops.pipeline import out_names, pipeline_files, read_stages
+from deepdigits.data.described import Described, Expected
+from deepdigits.ops.pipeline import keys_by_file, out_names, pipeline_files, read_stages
+from deepdigits.release.floors import Judged
 from deepdigits.release.lockcheck import content_md5
 from deepdigits.release.params import Params
 from deepdigits.tasks.catalogue import TASKS
@@ -29,7 +32,6 @@ BLOCKS = {
 }
 ALIASES = {name: field.alias for name, field in Params.model_fields.items() if field.alias}
 CODE = ("src/", "pipelines/")
-SOURCE = (*CODE, "datasets/")
 TRAININGS = [f"train_{name}" for name in TASKS]
 EVALUATIONS = [name for name in STAGES if name.startswith("evaluate")]
 
@@ -51,7 +53,9 @@ def test_stages_are_resolved_as_dvc_resolves_them() -> None:
         assert stages.keys() == STAGES.keys()
         for name, stage in stages.items():
             assert stage.cmd == STAGES[name].cmd
-            declared = {os.path.relpath(dep.fs_path, ROOT) for dep in stage.deps if dep.def_path != "params.yaml"}
+            files = {dep.def_path: dep.params for dep in stage.deps if isinstance(dep, ParamsDependency)}
+            assert files == keys_by_file(STAGES[name].params)
+            declared = {os.path.relpath(dep.fs_path, ROOT) for dep in stage.deps if dep.def_path not in files}
             assert declared == set(STAGES[name].deps)
             outs = {os.path.relpath(out.fs_path, ROOT) for out in stage.outs}
             assert outs == {path for path, _ in out_names([*STAGES[name].outs, *STAGES[name].metrics])}
@@ -90,13 +94,18 @@ def test_declared_code_matches_what_the_stage_imports(file: str, block: str, gra
 @pytest.mark.parametrize("stage", STAGES)
 def test_declared_params_match_what_the_stage_reads(stage: str) -> None:
     (module, *_) = modules_of(STAGES[stage].cmd)
-    assert set(STAGES[stage].params) == params_read(ROOT / f"{module.replace('.', '/')}.py", ALIASES)
+    files = keys_by_file(STAGES[stage].params)
+    assert set(files.pop("params.yaml")) == params_read(ROOT / f"{module.replace('.', '/')}.py", ALIASES)
+    read = {"ingest": Described, "validate": Expected}.get(stage, Judged)
+    assert all(set(keys) == set(read.model_fields) for keys in files.values())
+    assert set(files) in (set(), {"datasets/mnist.yaml", "datasets/digits.yaml"})
+    assert bool(files) == (stage.startswith(("ingest", "package", "report")) or stage == "validate")
 
 
 def test_declared_data_are_produced_by_stages() -> None:
     produced = {path for stage in STAGES.values() for path, _ in out_names([*stage.outs, *stage.metrics])}
     for stage in STAGES.values():
-        assert {dep for dep in stage.deps if not dep.startswith(SOURCE)} <= produced
+        assert {dep for dep in stage.deps if not dep.startswith(CODE)} <= produced
 
 
 @pytest.mark.parametrize("stage", [name for name in STAGES if name not in ("ingest", "validate", "validate_scenes")])

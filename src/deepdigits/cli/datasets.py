@@ -84,18 +84,18 @@ def check(name: Annotated[str, typer.Argument(help="The NAME of datasets/NAME.ya
 
     described = read_dataset(Path.cwd(), name)
     content: str | None
-    if described.path:  # read it even if it has changed, to say how
-        source = Path(described.path).expanduser()
+    if described.where.path:  # read it even if it has changed, to say how
+        source = Path(described.where.path).expanduser()
         data = read_source(source, described.kind, described.ink, described.split.group, described.without)
         content = source_sha256(source)
     else:
-        source, content = Path(name), described.sha256
+        source, content = Path(name), described.where.sha256
         data = obtain(name, described, Downloader(paths.DOWNLOADS, TIMEOUT_SECONDS, RETRIES)).data
     rows, found = rows_of(data, described.split), examine(data)
     show(data, found, rows, Path("build") / f"{name}-alike.png")
     changed = list(found.errors)
-    if content != described.sha256:
-        changed.append(f"the content has changed: sha256 is {content}, described is {described.sha256}")
+    if content != described.where.sha256:
+        changed.append(f"the content has changed: sha256 is {content}, described is {described.where.sha256}")
     if len(data.classes) != len(described.classes):
         changed.append(f"there are {len(data.classes)} classes, described are {len(described.classes)}")
     for split, count in described.images.model_dump().items():

@@ -9,14 +9,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from deepdigits.core import paths
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import check, read_yaml
 from deepdigits.core.sections import Fraction, PositiveFloat, Section
 
 FOLDER = Path("datasets")
-# What `ingest` leaves for the later stages of the description of the data that it has really ingested.
-INGESTED = paths.MANIFEST.with_name("dataset.json")
 
 DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
 Kind = Literal["idx", "npz", "pictures", "recordings", "bundled"]
@@ -83,21 +80,34 @@ class Bands(Section):
     contrast: Annotated[float, Field(ge=0)] = 10.0  # least deviation of an image's pixels
 
 
-class Expected(Section):
-    """What `validate` checks: the number of images in each split, and the normal ranges."""
+class Where(Section):
+    """Where the data are; empty if they are bundled.
 
-    images: Counts
-    bands: Bands
+    Attributes:
+        path, sha256: a folder or a file on this machine, and the identity of its content.
+        urls, files: addresses that each serve all files, and the SHA-256 of each decompressed file by its name.
+        offline: the data set that replaces this one if no address answers.
+    """
+
+    path: str | None = None
+    sha256: Sha256 | None = None
+    urls: tuple[Url, ...] = ()
+    files: dict[str, Sha256] = Field(default_factory=dict)
+    offline: DatasetName | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Where:
+        local, remote = (self.path, self.sha256), (self.urls, self.files)
+        if any(local) != all(local) or any(remote) != all(remote) or (any(local) and any(remote)):
+            raise ValueError("needs either path and sha256, or urls and files")
+        return self
 
 
-class Described(Expected):
-    """What `ingest` needs to know.
+class Described(Section):
+    """What `ingest` reads of a description.
 
     Attributes:
         kind: `bundled` comes with scikit-learn; for the others, see docs/own-data.md.
-        path, sha256: a folder or a file on this machine, and the identity of its content.
-        urls, files: addresses that each serve all files, and the SHA-256 of each decompressed file by its name.
-        offline: the data set that replaces this one if no address can be reached.
         ink: whether what is shown is bright on dark, as in MNIST, or dark on bright; images are made bright on dark.
         uploads: how the server prepares pictures. `fitted`: reduced to fit and centred, as `ingest` does it; `centred`:
             the one digit is found, scaled and centred by mass, as MNIST's were.
@@ -109,26 +119,28 @@ class Described(Expected):
     title: str
     source: str
     kind: Kind
-    path: str | None = None
-    sha256: Sha256 | None = None
-    urls: tuple[Url, ...] = ()
-    files: dict[str, Sha256] = Field(default_factory=dict)
-    offline: DatasetName | None = None
+    where: Where
     ink: Literal["bright", "dark"]
-    uploads: Literal["fitted", "centred"] = "fitted"
-    glyphs: bool = False
+    uploads: Literal["fitted", "centred"]
+    glyphs: bool
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000)]
     split: Splitting
-    without: tuple[str, ...] = ()
+    without: tuple[str, ...]
 
     @model_validator(mode="after")
-    def _one_place(self) -> Described:
-        given = [bool(self.path and self.sha256), bool(self.urls and self.files)]
-        if sum(given) != (self.kind != "bundled"):
-            raise ValueError("needs either path and sha256, or urls and files, unless it is bundled")
-        if self.urls and self.kind != "idx" and len(self.files) != 1:
+    def _placed(self) -> Described:
+        if bool(self.where.path or self.where.urls) == (self.kind == "bundled"):
+            raise ValueError("where needs path and sha256, or urls and files, unless the data are bundled")
+        if self.where.urls and self.kind != "idx" and len(self.where.files) != 1:
             raise ValueError(f"{self.kind} from urls must be one file, such as a ZIP archive")
         return self
+
+
+class Expected(Section):
+    """What `validate` reads: the number of images in each split, and the normal ranges."""
+
+    images: Counts
+    bands: Bands
 
 
 D = TypeVar("D", bound=Section)
@@ -150,6 +162,15 @@ def read_described(root: Path, name: str) -> dict[str, Any]:
     # Imported by name, because a stage does not depend on the parts that it does not read: this can only reject.
     check(data, importlib.import_module("deepdigits.release.datasets").Dataset, str(path))
     return data
+
+
+def described(model: type[D], name: str) -> D:
+    """The part that a model declares of datasets/NAME.yaml, below the current folder.
+
+    Raises:
+        UserError: see `read_described`.
+    """
+    return part(read_described(Path.cwd(), name), model, f"{FOLDER}/{name}.yaml")
 
 
 def part(data: Mapping[str, Any], model: type[D], source: str) -> D:

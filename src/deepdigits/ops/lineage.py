@@ -19,7 +19,7 @@ from deepdigits.core.files import file_sha256, sha256
 from deepdigits.core.loading import PARAMS_FILE, read_yaml
 from deepdigits.ops.experiments import trial_tags
 from deepdigits.ops.git import GitError, git
-from deepdigits.ops.pipeline import find_stage
+from deepdigits.ops.pipeline import find_stage, keys_by_file
 
 # Files that the pipeline itself writes into git. They do not make the tree dirty.
 GENERATED = (":!dvc.lock", ":!pipelines/*/dvc.lock", ":!reports/metrics")
@@ -78,8 +78,10 @@ def stage_fingerprint(name: str) -> str:
     if missing:
         raise UserError(f"Stage {name} depends on {missing[0]}, which is missing. Run: make repro-all")
     deps = {path: _content_sha256(Path(path)) for path in stage.deps}
-    params = read_yaml(PARAMS_FILE)
-    values = {key: _look_up(params, key) for key in stage.params}
+    values: dict[str, Any] = {}
+    for file, keys in keys_by_file(stage.params).items():
+        content, prefix = read_yaml(Path(file)), "" if file == str(PARAMS_FILE) else f"{file}:"
+        values |= {f"{prefix}{key}": _look_up(content, key) for key in keys}
     return sha256(json.dumps([name, deps, values], sort_keys=True).encode())
 
 

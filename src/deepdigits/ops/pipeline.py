@@ -16,6 +16,8 @@ from deepdigits.core.loading import PARAMS_FILE, check, read_yaml
 
 MAIN = "dvc.yaml"
 OTHERS = "pipelines/*/dvc.yaml"
+# A key of params.yaml, or a mapping of another file to some of its keys.
+Param = str | Mapping[str, Sequence[str]]
 # A name, or a mapping of one name to its options.
 Out = str | Annotated[Mapping[str, Mapping[str, Any]], Field(min_length=1, max_length=1)]
 
@@ -25,7 +27,7 @@ class Stage(BaseModel):
 
     cmd: str
     deps: Sequence[str]
-    params: Sequence[str]
+    params: Sequence[Param]
     outs: Sequence[Out] = ()
     metrics: Sequence[Out] = ()
     matrix: Mapping[str, Sequence[str]] = {}
@@ -34,7 +36,7 @@ class Stage(BaseModel):
 class Pipeline(BaseModel):
     """The parts of a dvc.yaml that are read here."""
 
-    vars: Sequence[Mapping[str, str]] = ()
+    vars: Sequence[Mapping[str, str] | str] = ()  # a str is FILE:KEY,KEY...
     stages: Mapping[str, Stage]
 
 
@@ -50,7 +52,9 @@ def read_stages(root: Path, file: str) -> dict[str, Stage]:
         UserError: the file is missing or malformed.
     """
     pipeline = check(read_yaml(root / file), Pipeline, file)
-    values = {name: value for entry in (_params(root / file), *pipeline.vars) for name, value in entry.items()}
+    values = _params(root / file)
+    for entry in pipeline.vars:
+        values |= _values(entry, (root / file).parent)
     stages = {}
     for name, stage in pipeline.stages.items():
         for item in (dict(zip(stage.matrix, values_of, strict=True)) for values_of in product(*stage.matrix.values())):
@@ -64,6 +68,23 @@ def _params(file: Path) -> dict[str, str]:
     path = file.with_name(PARAMS_FILE.name)
     found = read_yaml(path) if path.is_file() else {}
     return {name: value for name, value in found.items() if isinstance(value, str)}
+
+
+def _values(entry: Mapping[str, str] | str, folder: Path) -> Mapping[str, str]:
+    if not isinstance(entry, str):
+        return entry
+    file, _, keys = entry.partition(":")
+    content = read_yaml(folder / file)
+    return {key: str(content[key]) for key in keys.split(",")}
+
+
+def keys_by_file(params: Sequence[Param]) -> dict[str, list[str]]:
+    """The keys that a stage declares, by the file that has them."""
+    found: dict[str, list[str]] = {}
+    for entry in params:
+        for file, keys in ({str(PARAMS_FILE): [entry]} if isinstance(entry, str) else entry).items():
+            found.setdefault(file, []).extend(keys)
+    return found
 
 
 def find_stage(root: Path, name: str) -> Stage:

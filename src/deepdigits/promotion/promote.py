@@ -28,8 +28,7 @@ from deepdigits.promotion.transaction import (
     exclusive,
     perform,
 )
-from deepdigits.release.datasets import read_dataset
-from deepdigits.release.floors import check_floors, missed_floors
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.params import Params
 from deepdigits.release.registry import CANDIDATE
 from deepdigits.tasks.catalogue import TASKS
@@ -138,7 +137,7 @@ def _decide(
     judges = _judges(client, candidate, folder)
     splits = frozen_data(task, manifest)
     scores = score_all(models, judges, splits, params.evaluate, params.compute.threads)
-    gates = check_floors(task, scores["candidate"].result.measures, read_dataset(Path.cwd(), candidate.dataset).floors)
+    gates = check_floors(task, scores["candidate"].result.measures, floors_of(candidate.dataset))
     objections += [f"Floor not met: {floor}." for floor in missed_floors(gates)]
     decision = judge(scores["candidate"], scores.get("champion"), params.promotion, params.evaluate.seed, objections)
     facts = {

@@ -235,13 +235,13 @@ def _generate(model: RegisteredModel, tree: Path) -> None:
     """
     profile, params = model.tags.get("profile", "default"), read_yaml(tree / PARAMS_FILE)
     main = params.get("dataset", model.dataset)
-    is_main = model.dataset in (main, read_described(tree, main).get("offline"))
+    is_main = model.dataset in (main, read_described(tree, main)["where"].get("offline"))
     if params["profile"] == profile and is_main:
         return
     for name, text in generated(tree, profile, None if is_main else model.dataset).items():
         data = parse_yaml(text, name)
-        if "path" in data:  # a relative path does not start from a temporary folder
-            data["path"] = read_yaml(Path(name))["path"]
+        if "path" in data.get("where", {}):  # a relative path does not start from a temporary folder
+            data["where"] = read_yaml(Path(name))["where"]
         write_text(tree / name, as_yaml(data))
 
 

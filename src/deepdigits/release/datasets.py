@@ -11,18 +11,18 @@ import numpy as np
 from pydantic import Field
 from ruamel.yaml import YAML
 
-from deepdigits.data.described import FOLDER, Described, Kind, Splitting, part, read_described
+from deepdigits.data.described import FOLDER, Described, Expected, Kind, Splitting, part, read_described
 from deepdigits.data.digits.splits import Split
 from deepdigits.data.own.labelled import Labelled, bright
 from deepdigits.data.validation.frame import class_frame, image_frame
 from deepdigits.data.validation.neighbours import label_disagreement
-from deepdigits.release.config import Floors
+from deepdigits.release.floors import Judged
 
 # How far a band reaches beyond what was measured, as a share of the distance or of the value itself.
 MARGIN = 0.25
 
 
-class Dataset(Described):
+class Dataset(Described, Expected, Judged):
     """The contents of datasets/NAME.yaml.
 
     Attributes:
@@ -32,7 +32,6 @@ class Dataset(Described):
     """
 
     licence: str
-    floors: Floors = Floors()
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -56,14 +55,15 @@ def draft(
         "source": str(path),
         "licence": "unknown",
         "kind": kind,
-        "path": str(path),
-        "sha256": sha256,
+        "where": {"path": str(path), "sha256": sha256},
         "ink": ink,
+        "uploads": "fitted",
+        "glyphs": False,
         "classes": list(data.classes),
         "split": split.model_dump(exclude_none=True, exclude_defaults=True)
         | {"validation": split.validation, "test": split.test, "seed": split.seed},
         "images": {part: len(chosen) for part, chosen in rows.items()},
-        **({"without": list(without)} if without else {}),
+        "without": list(without),
         "bands": measured_bands(splits, len(data.classes)),
         "floors": {},
         "params": {},

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepdigits.core.files import read_json
 from deepdigits.core.sections import Section
-from deepdigits.data.described import INGESTED, part
+from deepdigits.data.described import described
 from deepdigits.release.config import Floors
 from deepdigits.tasks.contract import Task
 
@@ -20,9 +19,9 @@ class Judged(Section):
     floors: Floors
 
 
-def ingested_floors() -> Floors:
-    """The floors of the data that were ingested here."""
-    return part(read_json(INGESTED), Judged, str(INGESTED)).floors
+def floors_of(dataset: str) -> Floors:
+    """The floors in datasets/DATASET.yaml."""
+    return described(Judged, dataset).floors
 
 
 def check_floors(task: Task, measures: Mapping[str, Any], floors: Floors) -> list[dict[str, Any]]:

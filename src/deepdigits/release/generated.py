@@ -38,8 +38,8 @@ def generated(source: Path, profile: str, dataset: str | None = None) -> dict[st
     for name in sorted({*of_datasets, params["dataset"]}):
         original = read_described(source, name)
         described = overlay(original, of_datasets.get(name, {}))
-        if path := described.get("path"):
-            described["path"] = str((source / Path(path).expanduser()).resolve())
+        if path := described["where"].get("path"):
+            described["where"] = described["where"] | {"path": str((source / Path(path).expanduser()).resolve())}
         check(described, Dataset, f"{FOLDER}/{name}.yaml with profiles/{profile}.yaml")
         if described != original:
             files[f"{FOLDER}/{name}.yaml"] = HEADER + as_yaml(described)

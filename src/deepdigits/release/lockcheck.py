@@ -15,9 +15,9 @@ from deepdigits.core.environment import describe_environment
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json
 from deepdigits.core.loading import PARAMS_FILE, check, parse_yaml, read_yaml
-from deepdigits.ops.pipeline import Stage, out_names, pipeline_files, read_stages
+from deepdigits.ops.pipeline import Stage, keys_by_file, out_names, pipeline_files, read_stages
 
-CODE = ("src/", "pipelines/", "datasets/")
+CODE = ("src/", "pipelines/")
 ENVIRONMENT = {
     "requirements_sha256": "the hash of requirements.lock",
     "torch": "the torch build",
@@ -54,7 +54,6 @@ def check_lock(root: Path) -> list[str]:
     Raises:
         UserError: a dvc.yaml, a dvc.lock or params.yaml is missing, or is not in the form that DVC reads or writes.
     """
-    params = read_yaml(root / PARAMS_FILE)
     faults: list[str] = []
     everything: dict[str, Locked] = {}
     for file in pipeline_files(root):
@@ -65,7 +64,7 @@ def check_lock(root: Path) -> list[str]:
                 faults.append(f"{name}: has never run; {lock_of(file)} has no entry for it.")
                 continue
             faults += _code(name, stage, locked[name], root)
-            faults += _params(name, stage, locked[name], params)
+            faults += _params(name, stage, locked[name], root)
             faults += _outs(name, stage, locked[name], root)
         everything |= locked
     return [*faults, *_stale_inputs(everything)]
@@ -136,15 +135,17 @@ def _code(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:
             yield f"{name}: {path} has changed since it last ran."
 
 
-def _params(name: str, wanted: Stage, locked: Locked, params: Mapping[str, Any]) -> Iterator[str]:
-    values = locked.params.get("params.yaml", {})
-    for key in wanted.params:
-        now = _look_up(params, key)
-        if key not in values:
-            yield f"{name}: {key} was not a param when it last ran."
-        elif values[key] != now:
-            for inner, before, after in _differences(key, values[key], now):
-                yield f"{name}: {inner} was {before} and is now {after}."
+def _params(name: str, wanted: Stage, locked: Locked, root: Path) -> Iterator[str]:
+    for file, keys in keys_by_file(wanted.params).items():
+        values, content = locked.params.get(file, {}), read_yaml(root / file)
+        place = "" if file == str(PARAMS_FILE) else f"{file}: "
+        for key in keys:
+            now = _look_up(content, key)
+            if key not in values:
+                yield f"{name}: {place}{key} was not a param when it last ran."
+            elif values[key] != now:
+                for inner, before, after in _differences(key, values[key], now):
+                    yield f"{name}: {place}{inner} was {before} and is now {after}."
 
 
 def _outs(name: str, stage: Stage, locked: Locked, root: Path) -> Iterator[str]:

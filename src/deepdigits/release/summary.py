@@ -15,7 +15,7 @@ from deepdigits.core.files import read_json
 from deepdigits.core.measures import measures_of, weights_file
 from deepdigits.data.digits.manifest import validated_manifest
 from deepdigits.data.digits.splits import SPLITS
-from deepdigits.release.floors import check_floors, ingested_floors, missed_floors
+from deepdigits.release.floors import check_floors, floors_of, missed_floors
 from deepdigits.release.packaged import check_figures, read_packaged
 from deepdigits.release.registry import Registered, register
 from deepdigits.tasks.catalogue import TASKS
@@ -32,7 +32,7 @@ def register_all(profile: str) -> tuple[list[Registered], Refused]:
     Raises:
         UserError: no model has been trained yet, or files are missing, corrupt or do not belong together.
     """
-    floors = ingested_floors()
+    floors = floors_of(read_json(paths.MANIFEST)["name"])
     refused, packaged = {}, []
     for task in _trained():
         validated_manifest(task.data.manifest, task.data.verdict)
@@ -56,7 +56,7 @@ def _trained() -> list[Task]:
 def summary_panel(registered: Sequence[Registered], refused: Refused, profile: str) -> RenderableType:
     """Render the measures of each model next to its registered version, or next to the floors it missed."""
     manifest = read_json(paths.MANIFEST)
-    floors = ingested_floors()
+    floors = floors_of(manifest["name"])
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("model", "on the test images", "registered as"):
         table.add_column(heading)

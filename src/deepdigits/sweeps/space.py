@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from deepdigits.core.errors import UserError
 from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
 from deepdigits.core.sections import Section
-from deepdigits.ops.pipeline import find_stage
+from deepdigits.ops.pipeline import find_stage, keys_by_file
 from deepdigits.release.params import Params
 
 SPACES = Path("profiles/sweeps")
@@ -83,7 +83,8 @@ def read_space(path: Path, stage: str, root: Path) -> Space:
         known = ", ".join(sorted(str(found) for found in (root / SPACES).glob("*.yaml")))
         raise UserError(f"{path} is missing, which would say what to vary. Pass one with SPACE=; there are: {known}")
     space = check(read_yaml(path), Space, str(path))
-    params, read = read_yaml(root / PARAMS_FILE), find_stage(root, stage).params
+    params = read_yaml(root / PARAMS_FILE)
+    read = keys_by_file(find_stage(root, stage).params)[str(PARAMS_FILE)]
     for key, item in space.space.items():
         if not any(key == one or key.startswith(f"{one}.") for one in read):
             raise UserError(f"{path}: {stage} does not read {key}. It reads {', '.join(read)}.")

@@ -44,8 +44,8 @@ def obtain(name: str, described: Described, downloader: Downloader) -> Obtained:
     """
     if described.kind == "bundled":
         found = bundled()
-    elif described.path:
-        found = _from_path(name, described, Path(described.path).expanduser())
+    elif described.where.path:
+        found = _from_path(name, described, Path(described.where.path).expanduser())
     else:
         found = _from_addresses(name, described, downloader)
     if len(found.data.classes) != len(described.classes):
@@ -67,10 +67,10 @@ def bundled() -> Obtained:
 
 def _from_path(name: str, described: Described, source: Path) -> Obtained:
     found = source_sha256(source) if source.exists() else "missing"
-    if found != described.sha256:
+    if found != described.where.sha256:
         raise UserError(
-            f"{source} is {found[:12]}, but {FOLDER}/{name}.yaml describes {str(described.sha256)[:12]}. To see what "
-            f"has changed: deepdigits dataset check {name}"
+            f"{source} is {found[:12]}, but {FOLDER}/{name}.yaml describes {str(described.where.sha256)[:12]}. "
+            f"To see what has changed: deepdigits dataset check {name}"
         )
     data = read_source(source, described.kind, described.ink, described.split.group, described.without)
     return Obtained(data, _listed({source.name: found}), (source.name,))
@@ -81,7 +81,7 @@ def _from_addresses(name: str, described: Described, downloader: Downloader) -> 
     mirror = own_mirror(os.environ.get(variable, ""), variable)
     settings = replace(downloader, cache=downloader.cache / name, packed=packed, variable=variable)
     try:
-        fetched = fetch_all(described.urls, settings, described.files, mirror)
+        fetched = fetch_all(described.where.urls, settings, described.where.files, mirror)
     except Unreachable as error:
         if mirror:  # a user who names a mirror wants its data, never a replacement
             raise UserError(f"{error}\nCheck {variable} and the network, or unset it.") from None
@@ -95,7 +95,7 @@ def _from_addresses(name: str, described: Described, downloader: Downloader) -> 
     with tempfile.TemporaryDirectory() as folder:
         (path := Path(folder) / file_name).write_bytes(content)
         data = read_source(path, described.kind, described.ink, described.split.group, described.without)
-    return Obtained(data, _listed(described.files), origins)
+    return Obtained(data, _listed(described.where.files), origins)
 
 
 def mirror_variable(name: str) -> str:
