@@ -565,12 +565,11 @@ def test_a_draft_is_valid_and_its_data_are_in_its_bands(described: Path) -> None
 
 def test_changes_to_params_and_floors_are_applied_and_checked(described: Path) -> None:
     path = described / "datasets/shapes.yaml"
-    text = path.read_text()
-    path.write_text(
-        text.replace("floors: {}", "floors: {cnn: {min_roc_auc: 0.8}}").replace(
-            "params: {}", "params: {train_rnn: {net: {reads: columns}}, train_cnn: {fit: {balance: loss}}}"
-        )
-    )
+    drafted = path.read_text()
+    assert "steps_per_epoch: 20" in drafted  # since there are few images
+    text = drafted[: drafted.index("params:")]
+    changes = "params: {train_rnn: {net: {reads: columns}}, train_cnn: {fit: {balance: loss}}}"
+    path.write_text(text.replace("floors: {}", "floors: {cnn: {min_roc_auc: 0.8}}") + changes)
     params = check(parse_yaml(generated(described, "default", "shapes")["params.yaml"], "x"), Params, "x")
     assert read_dataset(described, "shapes").floors.cnn.min_roc_auc == 0.8
     assert (params.train_rnn.net.reads, params.train_cnn.fit.balance) == ("columns", "loss")
@@ -579,7 +578,7 @@ def test_changes_to_params_and_floors_are_applied_and_checked(described: Path) -
         ("params: {dataset: mnist}", "cannot change dataset"),
         ("params: {}\nflors: {}", "flors: unknown key; did you mean floors"),
     ):
-        path.write_text(text.replace("params: {}", wrong))
+        path.write_text(text + wrong)
         with pytest.raises(UserError, match=message):
             generated(described, "default", "shapes")
 

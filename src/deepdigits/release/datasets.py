@@ -20,6 +20,7 @@ from deepdigits.release.floors import Judged
 
 # How far a band reaches beyond what was measured, as a share of the distance or of the value itself.
 MARGIN = 0.25
+MNIST_IMAGES = 54_000  # about as many training images as params.yaml is made for
 
 
 class Dataset(Described, Expected, Judged):
@@ -66,11 +67,12 @@ def draft(
         "without": list(without),
         "bands": measured_bands(splits, len(data.classes)),
         "floors": {},
-        "params": {},
+        "params": fitting_params(len(rows["train"])),
     }
     buffer = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style, yaml.sort_base_mapping_type_on_output = None, False  # type: ignore[assignment]
+    yaml.width = 4096  # never break a line
     yaml.dump(facts, buffer)
     return HEADER.format(name=name) + buffer.getvalue()
 
@@ -79,6 +81,17 @@ HEADER = """# Drafted by `deepdigits dataset add {name}`. Correct title, source,
 # Floors are optional, e.g. floors: {{cnn: {{min_accuracy: 0.9}}}}; params are changes to params.yaml.
 # Then run: make repro DATASET={name}
 """
+
+
+def fitting_params(images: int) -> dict[str, Any]:
+    """Shorter epochs for less than MNIST's training images: a pass over them, but no fewer steps than networks need."""
+    if images >= MNIST_IMAGES:
+        return {}
+    return {
+        "train_cnn": {"fit": {"steps_per_epoch": max(20, images // 256)}},
+        "train_rnn": {"fit": {"steps_per_epoch": max(40, images // 128)}},
+        "train_gan": {"steps_per_epoch": max(100, images // 64)},
+    }
 
 
 def measured_bands(splits: Mapping[str, Split], classes: int) -> dict[str, Any]:
