@@ -20,17 +20,18 @@ from benchmarks.common import RESULTS, Row, read_results, record
 from deepdigits.core import paths
 from deepdigits.core.errors import UserError
 from deepdigits.core.files import read_json, write_text
-from deepdigits.core.loading import PARAMS_FILE, check, overlay, read_yaml
+from deepdigits.core.loading import PARAMS_FILE, overlay, read_yaml
 from deepdigits.core.measures import measures_of
 from deepdigits.ops.exit import exits_cleanly
 from deepdigits.release.generated import as_yaml
-from deepdigits.release.params import Params
 from deepdigits.release.workspace import child_environment, prepare
 
 SPEAKERS = ("s1", "s2", "s3", "s4", "s5", "s6")
+PARAMS = str(PARAMS_FILE)
 SETS = ("fashion", "breast", "spoken")
 MODELS = ("cnn", "rnn")
 Figures = dict[str, dict[str, float]]  # by model and measure
+Changes = Mapping[str, Mapping[str, Any]]  # by file
 
 
 @exits_cleanly
@@ -42,7 +43,8 @@ def main() -> None:
         rows = ROWS[name]()
         known = read_results("own_data")["rows"] if (RESULTS / "own_data.json").is_file() else []
         others = [Row(**row) for row in known if not row["what"].startswith(TITLES[name])]  # type: ignore[attr-defined]
-        record("own_data", sorted([*others, *rows], key=lambda row: row.what))
+        order = list(TITLES.values())
+        record("own_data", sorted([*others, *rows], key=lambda row: order.index(row.what.partition(":")[0])))
 
 
 def fashion() -> list[Row]:
@@ -58,7 +60,7 @@ def fashion() -> list[Row]:
 
 def breast() -> list[Row]:
     changes = [
-        {f"train_{model}": {"fit": {"seed": 100 * number + place}} for place, model in enumerate(MODELS)}
+        {PARAMS: {f"train_{model}": {"fit": {"seed": 100 * number + place}} for place, model in enumerate(MODELS)}}
         for number in range(1, 6)
     ]
     found = trained("breast", changes)
@@ -81,10 +83,10 @@ def spoken() -> list[Row]:
     random: dict[str, Any] = {
         "group": None,
         "held_out": {"test": [], "validation": []},
-        "test": 1 / 6,
-        "validation": 1 / 6,
+        "test": 500,
+        "validation": 500,
     }
-    *unheard, heard = trained("spoken", [{"ingest": {"own": {"split": split}}} for split in (*left_out, random)])
+    *unheard, heard = trained("spoken", [{"datasets/spoken.yaml": {"split": split}} for split in (*left_out, random)])
     return [
         part
         for model in MODELS
@@ -101,21 +103,20 @@ def spoken() -> list[Row]:
 
 
 def trained(
-    name: str, changes: Sequence[Mapping[str, Any]], stages: Sequence[str] = ("evaluate@cnn", "evaluate@rnn")
+    name: str, changes: Sequence[Changes], stages: Sequence[str] = ("evaluate@cnn", "evaluate@rnn")
 ) -> list[Figures]:
-    """Run the stages with each of the changes to the set's params, and return the figures."""
+    """Run the stages with each of the changes to the set's files, and return the figures."""
     copy = Path(f"build/own-{name}")
     prepare(Path.cwd(), copy, "default", name)
-    described = read_yaml(copy / PARAMS_FILE)
+    files = {file: read_yaml(copy / file) for file in {file for change in changes for file in change}}
+    models = [stage.removeprefix("evaluate")[1:] for stage in stages]
     found = []
     for change in changes:
-        params = overlay(dict(described), dict(change))
-        check(params, Params, f"{PARAMS_FILE} of {copy}")
-        write_text(copy / PARAMS_FILE, as_yaml(params))
+        for file, original in files.items():
+            write_text(copy / file, as_yaml(overlay(original, dict(change.get(file, {})))))
         command = [sys.executable, "-m", "dvc", "repro", *stages]
         if subprocess.run(command, cwd=copy, env=child_environment(), check=False).returncode:
             raise UserError(f"dvc repro failed in {copy}; see above.")
-        models = [stage.removeprefix("evaluate")[1:] for stage in stages]
         found.append({model: measures_of(model, read_json(copy / paths.evaluation_file(model))) for model in models})
     return found
 
