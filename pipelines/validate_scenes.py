@@ -48,7 +48,7 @@ def main() -> None:
             "scenes": scene_frame(scenes, styles),
             "scene_splits": scene_split_frame(scenes, config.scenes.model_dump()),
         }
-        verdict = check(frames, scene_expectations(), ROW_NAMES, examples)
+        verdict = check(frames, scene_expectations(len(manifest["classes"])), ROW_NAMES, examples)
         write_docs(verdict, scenes, manifest["title"])
         run.file(paths.SCENE_DOCS)
         run.metrics({"expectations": float(len(verdict.outcomes)), "failed": float(len(verdict.failed))})

@@ -152,7 +152,7 @@ def failed_expectations(scenes: dict[str, Scenes], origins: dict[str, Split]) ->
         "scenes": scene_frame(scenes, styles),
         "scene_splits": scene_split_frame(scenes, dict.fromkeys(scenes, COUNT)),
     }
-    return [outcome.name for outcome in check(frames, scene_expectations(), ROW_NAMES, 5).failed]
+    return [outcome.name for outcome in check(frames, scene_expectations(10), ROW_NAMES, 5).failed]
 
 
 def test_composed_scenes_pass(scenes: dict[str, Scenes], origins: dict[str, Split]) -> None:

@@ -11,12 +11,15 @@ from deepdigits.data.scenes.scenes import LEAST_AREA
 ROW_NAMES = {"digits": ["digit"], "scenes": ["scene"], "scene_splits": ["split"]}
 
 
-def scene_expectations() -> dict[str, list[Any]]:
+def scene_expectations(classes: int) -> dict[str, list[Any]]:
     """The suite for each frame in `deepdigits.data.validation.scene_frame`. Failures are reported by description."""
+    last = classes - 1
     return {
         "digits": [
             gxe.ExpectColumnValuesToBeInSet(
-                column="label", value_set=list(range(10)), description="every digit in a scene is one of 0 to 9"
+                column="label",
+                value_set=list(range(classes)),
+                description=f"every digit in a scene is one of 0 to {last}",
             ),
             gxe.ExpectColumnValuesToBeInSet(
                 column="named", value_set=[True], description="every digit has the label of the image it was made from"
