@@ -130,6 +130,23 @@ def test_a_picture_is_turned_as_its_exif_data_say() -> None:
     assert turned[15:20].mean() < 20
 
 
+def test_what_is_changed_about_pictures_is_said(tmp_path: Path) -> None:
+    grey, colour = Image.new("L", (28, 28), 9), Image.new("RGBA", (40, 30), (200, 30, 60, 128))
+    deep = Image.fromarray(np.full((28, 28), 300, np.uint16))
+    turned = grey.copy()
+    turned.getexif()[0x0112] = 6
+    files = {"a/1.png": encoded(grey), "a/2.png": encoded(colour), "b/3.png": encoded(deep)}
+    files["b/4.png"] = encoded(turned, exif=turned.getexif())
+    found = read_source(save(tmp_path, files), "pictures", "bright")
+    assert found.notes == [
+        "1 of 4 pictures: 16 bits reduced to 8",
+        "1 of 4 pictures: colours turned into luminance",
+        "1 of 4 pictures: put on an empty background",
+        "1 of 4 pictures: scaled to fit 28x28",
+        "1 of 4 pictures: turned as the EXIF data say",
+    ]
+
+
 def test_unusable_pictures_say_why() -> None:
     frames = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
     animated = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

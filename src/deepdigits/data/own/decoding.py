@@ -13,6 +13,7 @@ from deepdigits.data.own.labelled import SIDE
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm"})
 MOST_PIXELS = 50_000_000
+ORIENTATION = 0x0112  # EXIF tag
 Ink = Literal["bright", "dark"]
 
 
@@ -47,6 +48,20 @@ def decode(data: bytes, ink: Ink, formats: tuple[str, ...] | None = None) -> np.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Undecodable(f"it cannot be read ({error})") from None
     return fitted(to_grey(ImageOps.exif_transpose(picture), ink), ink)
+
+
+def conversions(data: bytes) -> list[str]:
+    """What `decode` changes about a picture that it can read, for a reader."""
+    with Image.open(io.BytesIO(data)) as picture:
+        grey, deep = picture.mode in ("1", "L", "LA", "La"), picture.mode.startswith("I")
+        changes = {
+            "turned as the EXIF data say": picture.getexif().get(ORIENTATION, 1) != 1,
+            "scaled to fit 28x28": picture.size != (SIDE, SIDE),
+            "colours turned into luminance": not grey and not deep,
+            "16 bits reduced to 8": deep,
+            "put on an empty background": picture.has_transparency_data,
+        }
+    return [change for change, made in changes.items() if made]
 
 
 def to_grey(picture: Image.Image, ink: Ink) -> Image.Image:

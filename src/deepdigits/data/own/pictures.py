@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -40,6 +41,7 @@ def read_tree(
     decode: Callable[[bytes], np.ndarray],
     kind: str,
     group: str | None = None,
+    conversions: Callable[[bytes], Sequence[str]] = lambda _: (),
 ) -> Labelled:
     """Read every file below `source` that has one of `suffixes`.
 
@@ -50,6 +52,7 @@ def read_tree(
         decode: a file's bytes -> uint8 `(28, 28)`, or `Undecodable`.
         kind: what the files are, for messages.
         group: what an image belongs to, e.g. speaker: a column of the CSV, or the file name up to its first underscore.
+        conversions: a file's bytes -> what decoding changes about it.
 
     Raises:
         UserError: there are no such files, files are missing or unreadable, or there are fewer than two classes.
@@ -81,6 +84,7 @@ def read_tree(
         names=[str(item.path) for item in items],
         splits=_column([item.split for item in items], "split", source),
         groups=_column([item.group for item in items], "group", source),
+        notes=_notes(Counter(change for item in items for change in conversions(files[item.path]())), len(items), kind),
     )
 
 
@@ -148,6 +152,10 @@ def _decoded(
             + (f"\nand {len(broken) - NAMED} more" if len(broken) > NAMED else "")
         )
     return images
+
+
+def _notes(changes: Mapping[str, int], count: int, kind: str) -> list[str]:
+    return [f"{found} of {count} {kind}: {change}" for change, found in sorted(changes.items())]
 
 
 def _column(values: Sequence[str | None], name: str, source: Path) -> np.ndarray | None:

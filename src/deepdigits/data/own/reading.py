@@ -50,7 +50,8 @@ def _read(path: Path, kind: Kind, ink: Ink, group: str | None) -> Labelled:
     if kind == "npz":
         return read_npz(path, ink)
     if kind == "pictures":
-        return read_tree(path, decoding.SUFFIXES, partial(decoding.decode, ink=ink), "pictures", group)
+        decode = partial(decoding.decode, ink=ink)
+        return read_tree(path, decoding.SUFFIXES, decode, "pictures", group, decoding.conversions)
     return read_tree(path, recordings.SUFFIXES, recordings.picture_of_sound, "recordings", group)
 
 
