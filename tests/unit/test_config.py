@@ -88,6 +88,13 @@ def test_an_invalid_description_is_reported(changes: dict[str, Any], message: st
         check(overlay(shipped, changes), Dataset, "datasets/mnist.yaml")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "datasets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_description_is_valid_and_runs_with_every_profile(path: Path) -> None:
+    described = read_dataset(ROOT, path.stem)
+    for profile in ("default", "smoke") if described.kind != "bundled" else ():
+        assert parse_yaml(generated(ROOT, profile, path.stem)["params.yaml"], "x")["dataset"] == path.stem
+
+
 @pytest.mark.parametrize("name", ["mnist", "digits"])
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_the_data_that_ship_have_every_floor(name: str, task: Task) -> None:
