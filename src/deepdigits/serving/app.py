@@ -178,11 +178,10 @@ def _add_schemas(app: FastAPI) -> None:
 
 
 async def _read_json(watch: ChampionWatch, telemetry: Telemetry, work: Work, body: bytes, model: Reader) -> Response:
-    served = _readers(watch, model)
     images = parse_plain(body) if len(body) <= SHORT else None
     if images is None:
         images = await work.read(parse_json, body)
-    return await _read(telemetry, images, served)
+    return await _read(telemetry, images, _readers(watch, model))
 
 
 def _readers(watch: ChampionWatch, model: Reader) -> list[Served]:
