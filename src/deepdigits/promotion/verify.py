@@ -234,7 +234,9 @@ def _generate(model: RegisteredModel, tree: Path) -> None:
         UserError: the commit lacks the profile or the description of the data.
     """
     profile, params = model.tags.get("profile", "default"), read_yaml(tree / PARAMS_FILE)
-    main = params.get("dataset", model.dataset)
+    if "dataset" not in params:  # a commit from before data sets were described
+        return
+    main = params["dataset"]
     is_main = model.dataset in (main, read_described(tree, main)["where"].get("offline"))
     if params["profile"] == profile and is_main:
         return
