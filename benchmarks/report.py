@@ -30,6 +30,7 @@ TITLES = {
     "photos": "Photographed digits",
     "sharding": "Sharding",
     "gpu": "Training on a GPU",
+    "own_data": "Own data",
 }
 TEMPLATE = Path(__file__).with_name("results.md.j2")
 BAD = (SHORT, COLLAPSED)

@@ -73,7 +73,8 @@ def obtain_or_replace(name: str, downloader: Downloader) -> tuple[str, Described
             remedy = f"Set {mirror_variable(name)}, or where.offline in {FOLDER}/{name}.yaml."
             raise UserError(f"{error}\n{remedy}") from None
         warn_of_replacement(name, facts.where.offline, str(error))
-        return obtain_or_replace(facts.where.offline, downloader)
+        instead = described(Described, facts.where.offline)
+        return facts.where.offline, instead, obtain(facts.where.offline, instead, downloader)
 
 
 def ingested(

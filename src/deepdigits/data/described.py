@@ -133,6 +133,8 @@ class Described(Section):
             raise ValueError("where needs path and sha256, or urls and files, unless the data are bundled")
         if self.where.urls and self.kind != "idx" and len(self.where.files) != 1:
             raise ValueError(f"{self.kind} from urls must be one file, such as a ZIP archive")
+        if self.kind == "recordings" and self.uploads == "centred":
+            raise ValueError("recordings have nothing to centre; uploads must be fitted")
         return self
 
 
