@@ -36,6 +36,7 @@ class Parameters(StageParams):
 def main() -> None:
     params = read_params(Parameters)
     manifest = read_json(paths.SCENE_MANIFEST)
+    classes = len(manifest["classes"])
     config, examples = params.compose, params.validate_.example_count
     lineage = stage_lineage("validate_scenes", params.profile)
     with stage_run(lineage, DatasetIdentity.of(manifest), "validate_scenes", {}, "validation") as run:
@@ -46,9 +47,9 @@ def main() -> None:
         frames = {
             "digits": digit_frame(scenes, origins, styles),
             "scenes": scene_frame(scenes, styles),
-            "scene_splits": scene_split_frame(scenes, config.scenes.model_dump()),
+            "scene_splits": scene_split_frame(scenes, origins, config.scenes.model_dump(), classes),
         }
-        verdict = check(frames, scene_expectations(len(manifest["classes"])), ROW_NAMES, examples)
+        verdict = check(frames, scene_expectations(classes), ROW_NAMES, examples)
         write_docs(verdict, scenes, manifest["title"])
         run.file(paths.SCENE_DOCS)
         run.metrics({"expectations": float(len(verdict.outcomes)), "failed": float(len(verdict.failed))})

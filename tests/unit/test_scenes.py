@@ -150,7 +150,7 @@ def failed_expectations(scenes: dict[str, Scenes], origins: dict[str, Split]) ->
     frames = {
         "digits": digit_frame(scenes, origins, styles),
         "scenes": scene_frame(scenes, styles),
-        "scene_splits": scene_split_frame(scenes, dict.fromkeys(scenes, COUNT)),
+        "scene_splits": scene_split_frame(scenes, origins, dict.fromkeys(scenes, COUNT), 10),
     }
     return [outcome.name for outcome in check(frames, scene_expectations(10), ROW_NAMES, 5).failed]
 

@@ -59,15 +59,18 @@ def scene_frame(scenes: Mapping[str, Scenes], styles: Mapping[str, SceneStyle]) 
     return pd.concat(parts, ignore_index=True)
 
 
-def scene_split_frame(scenes: Mapping[str, Scenes], expected: Mapping[str, int]) -> pd.DataFrame:
+def scene_split_frame(
+    scenes: Mapping[str, Scenes], origins: Mapping[str, Split], expected: Mapping[str, int], classes: int
+) -> pd.DataFrame:
     """Build a frame with one row per split.
 
-    Columns: `split`, `count`, `expected_count`, `digits` (mean per scene), and `least_share` and `greatest_share`, the
-    shares of the rarest and the most frequent digit.
+    Columns: `split`, `count`, `expected_count`, `digits` (mean per scene), and `least_share` and `greatest_share`: each
+    digit's share of the scenes, relative to its share of the images that they are composed from.
     """
     rows = []
     for name, one in scenes.items():
-        shares = np.bincount(one.labels, minlength=10) / max(1, len(one.labels))
+        found, given = (np.bincount(labels, minlength=classes) for labels in (one.labels, origins[name].labels))
+        shares = found / max(1, found.sum()) / (np.maximum(given, 1) / given.sum())
         rows.append(
             {
                 "split": name,
