@@ -47,8 +47,9 @@ def generated(source: Path, profile: str, dataset: str | None = None) -> dict[st
 
 
 def as_yaml(data: Mapping[str, Any]) -> str:
-    buffer = io.StringIO()
-    YAML(typ="safe", pure=True).dump(dict(data), buffer)
+    buffer, yaml = io.StringIO(), YAML(typ="safe", pure=True)
+    yaml.width = 4096  # never break a line
+    yaml.dump(dict(data), buffer)
     return buffer.getvalue()
 
 

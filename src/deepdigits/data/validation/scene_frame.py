@@ -69,7 +69,8 @@ def scene_split_frame(
     """
     rows = []
     for name, one in scenes.items():
-        found, given = (np.bincount(labels, minlength=classes) for labels in (one.labels, origins[name].labels))
+        counts = (np.bincount(labels, minlength=classes)[:classes] for labels in (one.labels, origins[name].labels))
+        found, given = counts
         shares = found / max(1, found.sum()) / (np.maximum(given, 1) / given.sum())
         rows.append(
             {
