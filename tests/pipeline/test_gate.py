@@ -54,7 +54,7 @@ class ClonePool:
             if trusted:
                 trust(files, source)
             else:  # a changed description makes DVC run ingest, which then reads the mirror
-                source.write_text(source.read_text() + f"# {name}\n")
+                source.write_text(source.read_text().replace("title: MNIST", f"title: {name}, MNIST"))
             workspace.environment["MNIST_MIRROR"] = str(self.folder / name)
             done = workspace.run("dvc", "repro", *target)
             return Attempt(
