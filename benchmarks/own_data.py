@@ -1,4 +1,4 @@
-"""Trains and evaluates on the three sets of data that the README shows.
+"""Trains and evaluates on the three sets of data beside MNIST that datasets/ describes.
 
     python -m benchmarks.own_data [fashion | breast | spoken]
 
@@ -28,7 +28,7 @@ from deepdigits.release.workspace import child_environment, prepare
 
 SPEAKERS = ("s1", "s2", "s3", "s4", "s5", "s6")
 PARAMS = str(PARAMS_FILE)
-SETS = ("fashion", "breast", "spoken")
+TITLES = {"fashion": "Fashion-MNIST", "breast": "BreastMNIST", "spoken": "spoken digits"}
 MODELS = ("cnn", "rnn")
 Figures = dict[str, dict[str, float]]  # by model and measure
 Changes = Mapping[str, Mapping[str, Any]]  # by file
@@ -36,9 +36,9 @@ Changes = Mapping[str, Mapping[str, Any]]  # by file
 
 @exits_cleanly
 def main() -> None:
-    wanted = sys.argv[1:] or list(SETS)
-    if unknown := sorted(set(wanted) - set(SETS)):
-        raise UserError(f"There is no set {unknown[0]!r}; there are {', '.join(SETS)}.")
+    wanted = sys.argv[1:] or list(TITLES)
+    if unknown := sorted(set(wanted) - set(TITLES)):
+        raise UserError(f"There is no set {unknown[0]!r}; there are {', '.join(TITLES)}.")
     for name in wanted:
         rows = ROWS[name]()
         known = read_results("own_data")["rows"] if (RESULTS / "own_data.json").is_file() else []
@@ -134,7 +134,6 @@ def row(name: str, what: str, values: Sequence[float], target: float | None = No
     )
 
 
-TITLES = {"fashion": "Fashion-MNIST", "breast": "BreastMNIST", "spoken": "spoken digits"}
 ROWS = {"fashion": fashion, "breast": breast, "spoken": spoken}
 
 if __name__ == "__main__":

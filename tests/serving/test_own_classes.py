@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 from httpx import Response
 from PIL import Image
 from playwright.sync_api import Page, Route
-from scipy.io import wavfile
 from starlette.testclient import TestClient
 
 from deepdigits.core.files import write_bytes
@@ -30,6 +28,7 @@ from deepdigits.tasks.gan.network import Generator
 from deepdigits.tasks.gan.task import ExportedGenerator
 from tests.browsing import browsing
 from tests.serving.live import FixedWatch
+from tests.unit.own_sources import encoded, tone, wav
 
 NAMES = ("ring shape", "седем", "<b>bold</b>")
 IMAGE = np.random.default_rng(3).integers(0, 256, (1, 28, 28), np.uint8)
@@ -74,16 +73,11 @@ def client(serve: Serve) -> TestClient:
 
 
 def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(Image.fromarray(image))
 
 
-def tone(hertz: float = 700, seconds: float = 0.5) -> bytes:
-    buffer = io.BytesIO()
-    samples = np.sin(2 * np.pi * hertz * np.arange(int(8000 * seconds)) / 8000)
-    wavfile.write(buffer, 8000, (samples * 20_000).astype(np.int16))
-    return buffer.getvalue()
+def sound(seconds: float = 0.5) -> bytes:
+    return wav(tone(700, seconds))
 
 
 def upload(client: TestClient, data: bytes) -> Response:
@@ -111,7 +105,7 @@ def test_answers_name_the_class(client: TestClient) -> None:
         ("bright pictures", png(IMAGE[0])),
         ("bright pictures", png(np.tile(IMAGE[0], (3, 5)))),
         ("dark pictures", png(np.tile(IMAGE[0], (5, 3)))),
-        ("recordings", tone()),
+        ("recordings", sound()),
     ],
 )
 def test_uploads_are_prepared_as_the_training_data_were(serve: Serve, given: Input, data: bytes) -> None:
@@ -123,10 +117,10 @@ def test_uploads_are_prepared_as_the_training_data_were(serve: Serve, given: Inp
 @pytest.mark.parametrize(
     ("given", "data", "reason"),
     [
-        ("bright pictures", tone(), "files.0: it is not a PNG or JPEG"),
+        ("bright pictures", sound(), "files.0: it is not a PNG or JPEG"),
         ("bright pictures", png(IMAGE[0])[:300], "files.0: it cannot be read"),
         ("recordings", png(IMAGE[0]), "files.0: it is not a WAV file"),
-        ("recordings", tone(seconds=61), "expected up to 60 s"),
+        ("recordings", sound(seconds=61), "expected up to 60 s"),
     ],
 )
 def test_files_that_cannot_be_read_are_named(serve: Serve, given: Input, data: bytes, reason: str) -> None:
@@ -136,9 +130,7 @@ def test_files_that_cannot_be_read_are_named(serve: Serve, given: Input, data: b
 
 
 def test_other_formats_are_refused_although_data_sets_may_have_them(client: TestClient) -> None:
-    buffer = io.BytesIO()
-    Image.fromarray(IMAGE[0]).save(buffer, "GIF")
-    assert upload(client, buffer.getvalue()).status_code == 422
+    assert upload(client, encoded(Image.fromarray(IMAGE[0]), "GIF")).status_code == 422
 
 
 def test_uploads_are_refused_if_the_version_does_not_say_how_to_prepare_them(serve: Serve) -> None:
@@ -189,7 +181,7 @@ def test_the_page_shows_class_names_and_what_the_champions_can_do(client: TestCl
         page.get_by_alt_text("Ten generated images: седем").wait_for(timeout=10_000)
         page.locator("#file").set_input_files({"name": "one.png", "mimeType": "image/png", "buffer": png(IMAGE[0])})
         page.get_by_text("one.png, read as").wait_for(timeout=10_000)
-        page.locator("#file").set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": tone()})
+        page.locator("#file").set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": sound()})
         page.get_by_text("it is not a PNG or JPEG").wait_for(timeout=10_000)
 
 
@@ -201,5 +193,5 @@ def test_the_page_records_sound(serve: Serve) -> None:
         page.get_by_text("recording.wav, read as").wait_for(timeout=10_000)
         assert page.locator("#reader-cnn .answer").inner_text() in NAMES
         assert not page.locator("#pad").is_visible()
-        page.locator("#file").set_input_files({"name": "one.wav", "mimeType": "audio/wav", "buffer": tone()})
+        page.locator("#file").set_input_files({"name": "one.wav", "mimeType": "audio/wav", "buffer": sound()})
         page.get_by_text("one.wav, read as").wait_for(timeout=10_000)

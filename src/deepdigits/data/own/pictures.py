@@ -77,14 +77,15 @@ def read_tree(
     classes = sorted({item.label for item in items}, key=_natural)
     check_classes(classes, str(source))
     check_size(len(items), str(source))
+    images, changes = _decoded(items, files, decode, conversions, source, kind)
     return Labelled(
-        images=_decoded(items, files, decode, source, kind),
+        images=images,
         labels=np.array([classes.index(item.label) for item in items], np.int64),
         classes=classes,
         names=[str(item.path) for item in items],
         splits=_column([item.split for item in items], "split", source),
         groups=_column([item.group for item in items], "group", source),
-        notes=_notes(Counter(change for item in items for change in conversions(files[item.path]())), len(items), kind),
+        notes=[f"{found} of {len(items)} {kind}: {change}" for change, found in sorted(changes.items())],
     )
 
 
@@ -135,14 +136,19 @@ def _decoded(
     items: Sequence[Item],
     files: Mapping[PurePosixPath, Read],
     decode: Callable[[bytes], np.ndarray],
+    conversions: Callable[[bytes], Sequence[str]],
     source: Path,
     kind: str,
-) -> np.ndarray:
+) -> tuple[np.ndarray, Counter[str]]:
+    """The images, and how often each conversion was made."""
     images = np.empty((len(items), 28, 28), np.uint8)
     broken: list[str] = []
+    changes: Counter[str] = Counter()
     for row, item in enumerate(items):
         try:
-            images[row] = decode(files[item.path]())
+            data = files[item.path]()
+            images[row] = decode(data)
+            changes.update(conversions(data))
         except (Undecodable, OSError, BadZipFile) as error:
             broken.append(f"{item.path}: {error}")
     if broken:
@@ -151,11 +157,7 @@ def _decoded(
             + "\n".join(f"- {one}" for one in broken[:NAMED])
             + (f"\nand {len(broken) - NAMED} more" if len(broken) > NAMED else "")
         )
-    return images
-
-
-def _notes(changes: Mapping[str, int], count: int, kind: str) -> list[str]:
-    return [f"{found} of {count} {kind}: {change}" for change, found in sorted(changes.items())]
+    return images, changes
 
 
 def _column(values: Sequence[str | None], name: str, source: Path) -> np.ndarray | None:
