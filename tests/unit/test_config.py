@@ -17,6 +17,7 @@ from deepdigits.tasks.contract import Task
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = read_yaml(ROOT / "params.yaml")
+S4D = {**SHIPPED["train_rnn"]["net"], "cell": "s4d", "bidirectional": False}
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -57,6 +58,8 @@ def test_every_profile_loads_and_names_itself(path: Path, tmp_path: Path) -> Non
         ("train_cnn.fit.epoch", 3, r"train_cnn.fit.epoch: unknown key; did you mean epochs\?"),
         ("train_gan.stop.fool_rate", 1.5, r"train_gan.stop.fool_rate = 1.5: .*less than or equal to 1"),
         ("train_rnn.net.cell", "elman", r"train_rnn.net.cell = \"elman\": .*'gru', 'lstm' or 's4d'"),
+        ("train_rnn.net", S4D | {"contrast": "image"}, "cell s4d reads single pixels"),
+        ("train_rnn.net", S4D | {"reads": "columns"}, "cell s4d reads single pixels"),
         ("dataset", "My Set", r"dataset = \"My Set\": .*pattern"),
         ("train_cnn.fit.weight_decay", float("nan"), r"train_cnn.fit.weight_decay"),
         ("compute.device", "gpu", r"compute.device = \"gpu\": .*'cpu' or 'cuda'"),

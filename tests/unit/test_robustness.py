@@ -1,5 +1,7 @@
 """What `evaluate` measures beyond accuracy: corruptions, attacks, refusals, temperature, explanations."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ from torch.nn import functional as F
 from deepdigits.data.digits.splits import Split
 from deepdigits.nn.contrast import WINDOW, local_contrast
 from deepdigits.tasks.classification.calibration import fit_temperature
+from deepdigits.tasks.classification.config import Contrast
+from deepdigits.tasks.classification.contrast import normalize
 from deepdigits.tasks.classification.corruptions import CORRUPTIONS, corrupt
 from deepdigits.tasks.classification.explanation import occlusion, probabilities_by_step
 from deepdigits.tasks.classification.metrics import contradicted, without_temperature
@@ -159,11 +163,20 @@ def test_probabilities_after_each_row_depend_only_on_the_rows_so_far() -> None:
     assert not np.array_equal(one[20], two[20])
 
 
-def test_local_contrast_ignores_brightness_and_scale() -> None:
+@pytest.mark.parametrize("contrast", ["local", "image"])
+def test_contrast_ignores_brightness_and_scale(contrast: Contrast) -> None:
     images = torch.rand(4, 1, 28, 28)
-    plain = local_contrast(images)
-    assert torch.allclose(local_contrast(images + 0.5), plain, atol=1e-4)
-    assert torch.allclose(local_contrast(images * 3), plain, atol=0.2)
+    plain = normalize(images, contrast)
+    assert torch.allclose(normalize(images + 0.5, contrast), plain, atol=1e-4)
+    assert torch.allclose(normalize(images * 3, contrast), plain, atol=0.2)
+
+
+def test_only_contrast_with_the_whole_image_keeps_which_areas_are_dark() -> None:
+    images = torch.ones(1, 1, 28, 28)
+    images[..., :14] = 0.2
+    local, image = (normalize(images, contrast)[0, 0, 14] for contrast in get_args(Contrast))
+    assert local[[2, 25]].tolist() == pytest.approx([0, 0], abs=1e-4)
+    assert image[2] < -0.9 < 0.9 < image[25]
 
 
 def test_local_contrast_subtracts_the_mean_of_nearby_pixels_within_the_image() -> None:

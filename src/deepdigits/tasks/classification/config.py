@@ -9,6 +9,8 @@ from pydantic import Field
 from deepdigits.core.sections import Fraction, Section
 from deepdigits.training.config import CycleFit
 
+Contrast = Literal["local", "image"]
+
 
 class Augmentation(Section):
     rotate_degrees: Annotated[float, Field(ge=0, le=45)]

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepdigits.nn.contrast import Temperature, local_contrast
+from deepdigits.nn.contrast import Temperature
 from deepdigits.nn.loading import load_network
 from deepdigits.nn.prediction import predict_batches
+from deepdigits.tasks.classification.contrast import normalize
 from deepdigits.tasks.cnn.config import CnnNet
 
 
 class Cnn(nn.Module):
-    """Local contrast, then five 3x3 convolutions with batch norm and ReLU, then global max pooling.
+    """Contrast as `config` says, then five 3x3 convolutions with batch norm and ReLU, then global max pooling.
 
     There is additional max pooling after the first and the second convolution.
 
@@ -24,6 +25,7 @@ class Cnn(nn.Module):
 
     def __init__(self, config: CnnNet):
         super().__init__()
+        self.contrast = config.contrast
         layers: list[nn.Module] = []
         width_in = 1
         for index, width in enumerate(config.widths):
@@ -41,12 +43,13 @@ class Cnn(nn.Module):
         """The first convolution's kernels `(channels, 3, 3)` and its output `(n, channels, 28, 28)` for images."""
         convolution = self.convolutions[0]
         assert isinstance(convolution, nn.Conv2d)
-        maps: Tensor = convolution(local_contrast(images))
+        maps: Tensor = convolution(normalize(images, self.contrast))
         return convolution.weight.squeeze(1), maps
 
     def features(self, images: Tensor) -> Tensor:
         """The last hidden layer, `(n, widths[-1])`: the feature space for judging generated images."""
-        maps: Tensor = self.convolutions(local_contrast(images).contiguous(memory_format=torch.channels_last))
+        normal = normalize(images, self.contrast).contiguous(memory_format=torch.channels_last)
+        maps: Tensor = self.convolutions(normal)
         return maps.amax(dim=(2, 3))
 
     def forward(self, images: Tensor) -> Tensor:

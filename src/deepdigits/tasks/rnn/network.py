@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from deepdigits.nn.contrast import Temperature, local_contrast
+from deepdigits.nn.contrast import Temperature
 from deepdigits.nn.loading import load_network
+from deepdigits.tasks.classification.contrast import normalize
 from deepdigits.tasks.rnn.config import RnnNet
 from deepdigits.tasks.rnn.s4d import PixelRnn
 
@@ -16,7 +17,7 @@ CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class RowRnn(nn.Module):
-    """Local contrast, then a GRU or LSTM over 28 rows of 28 pixels, or over the columns from left to right.
+    """Contrast as `config` says, then a GRU or LSTM over 28 rows of 28 pixels, or over the columns from left to right.
 
     The logits come from the mean and the maximum of the states.
 
@@ -25,6 +26,7 @@ class RowRnn(nn.Module):
 
     def __init__(self, config: RnnNet):
         super().__init__()
+        self.contrast = config.contrast
         self.by_column = config.reads == "columns"
         width = config.hidden * (2 if config.bidirectional else 1)
         # One module per layer with dropout in between, rather than one module with both: on a GPU, that would draw its
@@ -40,7 +42,7 @@ class RowRnn(nn.Module):
         self.temperature = Temperature()
 
     def forward(self, images: Tensor) -> Tensor:
-        states = local_contrast(images).squeeze(1)
+        states = normalize(images, self.contrast).squeeze(1)
         if self.by_column:
             states = states.transpose(1, 2)
         for layer, recurrence in enumerate(self.recurrences):
