@@ -20,7 +20,7 @@ RATE = 8000  # samples a second: enough for speech, and what telephones transmit
 WINDOW, HOP = 256, 64  # samples: 32 and 8 ms
 LOWEST, HIGHEST = 60.0, 3900.0  # Hz
 QUIET = 40.0  # dB below the loudest window; what is quieter at start and end is silence
-RANGE = 60.0  # dB from black to white
+RANGE = 40.0  # dB from black to white; what is quieter is mostly noise, which differs from room to room
 LONGEST_SECONDS = 60
 RATES = range(1_000, 400_001)  # samples a second
 
@@ -29,7 +29,7 @@ def picture_of_sound(data: bytes) -> np.ndarray:
     """The log-mel spectrogram of a WAV file, uint8 `(28, 28)`; row 0 is the highest band.
 
     Channels are averaged, silence at both ends is cut off, and the rest is stretched to 28 columns. 255 is the loudest
-    place of the recording, 0 is 60 dB below it or less.
+    place of the recording, 0 is 40 dB below it or less.
 
     Raises:
         Undecodable: the bytes are no WAV file, or nothing can be heard in it.
